@@ -1,0 +1,135 @@
+// Package imports holds the import rules of the house, as a test. The table is
+// explained in doc/design.md.
+package imports
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/entrepot/entrepot"
+
+// rooms says which rooms each room may import. A room that is not named here
+// may not exist.
+//
+//	:: room → rooms
+var rooms = map[string][]string{
+	"ref":              {},
+	"oci":              {"ref"},
+	"store":            {"ref", "oci"},
+	"remote":           {"ref", "oci"},
+	"mirror":           {"ref", "oci", "remote"},
+	"proxy":            {"ref", "oci", "store"},
+	"registry":         {"ref", "oci"},
+	"internal/web":     {"ref", "oci"},
+	"internal/cli":     {"ref", "oci", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
+	"cmd/entrepot":     {"internal/cli"},
+	"internal/imports": {},
+
+	// For tests only; see testsOnly.
+	"internal/regtest": {"ref", "oci"},
+	"internal/e2e":     {},
+	"store/storetest":  {"ref", "oci", "store"},
+}
+
+// testsOnly are the rooms that only tests may import.
+var testsOnly = []string{"internal/regtest", "internal/e2e", "store/storetest"}
+
+// owners says which rooms alone may import a module from outside.
+//
+//	:: module path → rooms
+var owners = map[string][]string{
+	"github.com/prometheus/client_golang": {"internal/web"},
+	"github.com/spf13/cobra":              {"internal/cli"},
+	"github.com/pelletier/go-toml":        {"internal/cli"},
+	"oras.land/oras-go":                   {"remote"},
+	"github.com/distribution/reference":   {},
+}
+
+type goPackage struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		room := roomOf(p.ImportPath)
+		allowed, known := rooms[room]
+		if !known {
+			t.Errorf("%s: a new room needs its line in the import table", p.ImportPath)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if target := roomOf(imp); target != "" {
+				if target != room && !slices.Contains(allowed, target) {
+					t.Errorf("%s imports %s: not allowed", room, target)
+				}
+				if slices.Contains(testsOnly, target) && !slices.Contains(testsOnly, room) {
+					t.Errorf("%s imports %s, which is for tests only", room, target)
+				}
+				continue
+			}
+			for mod, owner := range owners {
+				if (imp == mod || strings.HasPrefix(imp, mod+"/")) && !slices.Contains(owner, room) {
+					t.Errorf("%s imports %s, which belongs to %v", room, imp, owner)
+				}
+			}
+		}
+	}
+}
+
+// TestPureRooms holds that the rooms that plan do not reach for the network.
+func TestPureRooms(t *testing.T) {
+	for _, p := range list(t) {
+		if room := roomOf(p.ImportPath); room != "ref" && room != "oci" {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if imp == "net" || strings.HasPrefix(imp, "net/") || imp == "os" {
+				t.Errorf("%s imports %s: this room is pure", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+// roomOf returns the room of an import path of this module, "" for others.
+func roomOf(path string) string {
+	room, ok := strings.CutPrefix(path, module+"/")
+	if !ok {
+		return ""
+	}
+	return room
+}
+
+func list(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"/...").Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var all []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 2 {
+		t.Fatalf("go list found only %d packages", len(all))
+	}
+	return all
+}

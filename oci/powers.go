@@ -1,0 +1,80 @@
+package oci
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A Lister can list the tags of a repository.
+type Lister interface {
+	// Tags yields the tags after the given one, in ASCII order; "" starts at
+	// the first. An error ends the sequence. An unknown repository yields
+	// ErrNotFound.
+	Tags(ctx context.Context, n ref.Name, after string) iter.Seq2[string, error]
+}
+
+// A Catalog can list its repositories.
+type Catalog interface {
+	// Repositories yields the paths of the repositories after the given one,
+	// in ASCII order; "" starts at the first. An error ends the sequence.
+	Repositories(ctx context.Context, after string) iter.Seq2[string, error]
+}
+
+// A ReferrersLister can list what refers to a manifest by its subject field.
+type ReferrersLister interface {
+	// Referrers returns the descriptors of the manifests whose subject is d,
+	// with artifactType and annotations filled in. With an artifactType only
+	// those of that type. None is no error.
+	Referrers(ctx context.Context, n ref.Name, d Digest, artifactType string) ([]Descriptor, error)
+}
+
+// A Mounter can make a blob of one repository appear in another.
+type Mounter interface {
+	// Mount makes blob d of from readable in to. An empty from.Path means any
+	// repository that has it. ErrNotFound and ErrUnsupported say that the blob
+	// has to be pushed instead.
+	Mount(ctx context.Context, to, from ref.Name, d Digest) error
+}
+
+// A Deleter can delete. What is not there is ErrNotFound, what may not be
+// deleted is ErrUnsupported or ErrDenied.
+type Deleter interface {
+	DeleteTag(ctx context.Context, n ref.Name, tag string) error
+	// DeleteManifest deletes a manifest and every tag that points at it.
+	DeleteManifest(ctx context.Context, n ref.Name, d Digest) error
+	DeleteBlob(ctx context.Context, n ref.Name, d Digest) error
+}
+
+// An Uploader keeps upload sessions, so that a blob can arrive in several
+// requests, across restarts.
+type Uploader interface {
+	// NewUpload starts a session for the repository. Algorithm is the one
+	// that the digest is expected to have, "" for sha256; a digest of another
+	// one is computed at the end.
+	NewUpload(ctx context.Context, n ref.Name, algorithm string) (Upload, error)
+	// Upload finds a session of that repository again. The error is
+	// ErrNotFound where there is none (any more).
+	Upload(ctx context.Context, n ref.Name, id string) (Upload, error)
+}
+
+// An Upload is one session. Its methods may be called from several goroutines,
+// but a second Append or Commit while one is running is refused with a
+// [RangeError].
+type Upload interface {
+	// ID names the session; letters, digits and '-'.
+	ID() string
+	// Size is the number of bytes received and kept so far.
+	Size() int64
+	// Append adds bytes at off, which must be Size() (or -1, for "where it
+	// is"); another offset is a [RangeError] and nothing is read. It returns
+	// the new size. What was received before an error is kept.
+	Append(ctx context.Context, off int64, r io.Reader) (int64, error)
+	// Commit verifies the digest and makes the blob visible. A wrong digest
+	// is ErrMismatch and ends the session.
+	Commit(ctx context.Context, d Digest) (Descriptor, error)
+	// Cancel ends the session and drops its bytes.
+	Cancel(ctx context.Context) error
+}
