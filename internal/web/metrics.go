@@ -1,0 +1,236 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// A MetricsConfig says what is known before anything is counted.
+type MetricsConfig struct {
+	// Upstreams are the configured names, wildcards as "*.suffix". They are
+	// the only values of the label "upstream", besides "" for requests that
+	// have to do with none and "other" for what is not in the list: a label
+	// that clients could choose would fill the memory.
+	Upstreams []string
+	Pools     func() []Pool // what is stored now; nil means nothing; has to be cheap
+	Version   string
+}
+
+// Metrics counts what a server does. Its methods are safe for concurrent use
+// and cost some hundred nanoseconds, without allocating.
+type Metrics struct {
+	registry *prometheus.Registry
+	exact    map[string]bool // the names of upstreams
+	suffixes []string        // of wildcards, with their dot
+
+	requests         family[requestKey]
+	clientBytes      family[string]
+	upstreamRequests family[upstreamKey]
+	upstreamBytes    family[string]
+	fills            family[fillKey]
+	fillSeconds      *prometheus.HistogramVec
+	resumes          family[string]
+	mismatches       family[string]
+	inFlight         prometheus.Gauge
+}
+
+type requestKey struct {
+	op, upstream, result string
+	class                int // 2 for 2xx
+}
+
+type upstreamKey struct {
+	upstream, kind string
+	code           int // 0: no answer
+}
+
+type fillKey struct{ upstream, result string }
+
+// A Request is an answered request of a client.
+type Request struct {
+	Op       string // the operation, one of a fixed set
+	Upstream string // its name, "" for a hosted repository or none
+	Result   string // hit, miss, coalesced, …; "" where it does not apply
+	Code     int    // of the answer
+	Bytes    int64  // of the answer's body
+}
+
+// An UpstreamRequest is an answered request of ours.
+type UpstreamRequest struct {
+	Upstream string
+	Kind     string // manifest, blob, token, …; one of a fixed set
+	Code     int    // of the answer, 0 for none
+	Bytes    int64  // of the answer's body
+}
+
+// A Fill is a download into the cache that has ended.
+type Fill struct {
+	Upstream string
+	Result   string // how it ended, one of a fixed set
+	Duration time.Duration
+}
+
+// NewMetrics returns metrics of which nothing is counted yet.
+func NewMetrics(cfg MetricsConfig) *Metrics {
+	r := prometheus.NewRegistry()
+	m := &Metrics{registry: r, exact: map[string]bool{"": true}}
+	for _, name := range cfg.Upstreams {
+		if suffix, ok := strings.CutPrefix(name, "*"); ok {
+			m.suffixes = append(m.suffixes, suffix)
+			continue
+		}
+		m.exact[name] = true
+	}
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registerTraffic(r)
+	m.registerFills(r)
+	if cfg.Pools != nil {
+		r.MustRegister(poolCollector(cfg.Pools))
+	}
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "entrepot_build_info", Help: "The running version; always 1."}, []string{"version"})
+	info.WithLabelValues(cfg.Version).Set(1)
+	r.MustRegister(info)
+	return m
+}
+
+func (m *Metrics) registerTraffic(r prometheus.Registerer) {
+	requests := counters(r, "entrepot_requests_total", "Requests of clients, by how they were answered.", "op", "upstream", "result", "code")
+	m.requests.init(func(k requestKey) prometheus.Counter {
+		return requests.WithLabelValues(k.op, k.upstream, k.result, strconv.Itoa(k.class)+"xx")
+	})
+	m.clientBytes.init(byUpstream(counters(r, "entrepot_client_bytes_total", "Bytes of content sent to clients.", "upstream")))
+	upstreamRequests := counters(r, "entrepot_upstream_requests_total", "Requests sent to upstreams, by answer; code 0 is none.", "upstream", "kind", "code")
+	m.upstreamRequests.init(func(k upstreamKey) prometheus.Counter {
+		return upstreamRequests.WithLabelValues(k.upstream, k.kind, strconv.Itoa(k.code))
+	})
+	m.upstreamBytes.init(byUpstream(counters(r, "entrepot_upstream_bytes_total", "Bytes of content received from upstreams.", "upstream")))
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "entrepot_in_flight_requests", Help: "Requests of clients that are being answered."})
+	r.MustRegister(m.inFlight)
+}
+
+func (m *Metrics) registerFills(r prometheus.Registerer) {
+	fills := counters(r, "entrepot_fills_total", "Downloads into the cache that ended, by how.", "upstream", "result")
+	m.fills.init(func(k fillKey) prometheus.Counter { return fills.WithLabelValues(k.upstream, k.result) })
+	m.fillSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "entrepot_fill_seconds", Help: "How long downloads into the cache took.",
+		Buckets: []float64{.05, .2, 1, 5, 20, 60, 300, 1200},
+	}, []string{"upstream"})
+	r.MustRegister(m.fillSeconds)
+	m.resumes.init(byUpstream(counters(r, "entrepot_resumes_total", "Broken downloads that went on where they had stopped.", "upstream")))
+	m.mismatches.init(byUpstream(counters(r, "entrepot_digest_mismatches_total", "Downloads that were thrown away because they were not what their digest says.", "upstream")))
+}
+
+func counters(r prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	r.MustRegister(v)
+	return v
+}
+
+func byUpstream(v *prometheus.CounterVec) func(string) prometheus.Counter {
+	return func(upstream string) prometheus.Counter { return v.WithLabelValues(upstream) }
+}
+
+// Request counts an answered request of a client.
+func (m *Metrics) Request(r Request) {
+	up := m.upstream(r.Upstream)
+	m.requests.of(requestKey{op: r.Op, upstream: up, result: r.Result, class: r.Code / 100}).Inc()
+	if r.Bytes > 0 {
+		m.clientBytes.of(up).Add(float64(r.Bytes))
+	}
+}
+
+// UpstreamRequest counts an answered request of ours.
+func (m *Metrics) UpstreamRequest(r UpstreamRequest) {
+	up := m.upstream(r.Upstream)
+	if r.Code < 100 || r.Code > 599 {
+		r.Code = 0
+	}
+	m.upstreamRequests.of(upstreamKey{upstream: up, kind: r.Kind, code: r.Code}).Inc()
+	if r.Bytes > 0 {
+		m.upstreamBytes.of(up).Add(float64(r.Bytes))
+	}
+}
+
+// Fill counts a download that ended.
+func (m *Metrics) Fill(f Fill) {
+	up := m.upstream(f.Upstream)
+	m.fills.of(fillKey{upstream: up, result: f.Result}).Inc()
+	m.fillSeconds.WithLabelValues(up).Observe(f.Duration.Seconds())
+}
+
+// Resume counts a download that went on where it had stopped.
+func (m *Metrics) Resume(upstream string) { m.resumes.of(m.upstream(upstream)).Inc() }
+
+// Mismatch counts content that was not what its digest says.
+func (m *Metrics) Mismatch(upstream string) { m.mismatches.of(m.upstream(upstream)).Inc() }
+
+// InFlight returns a handler that counts the requests that are under way. The
+// ResponseWriter is passed on as it is, so that files still go from the disk to
+// the socket within the kernel.
+func (m *Metrics) InFlight(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.inFlight.Inc()
+		defer m.inFlight.Dec()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// upstream returns the label for an upstream's name.
+func (m *Metrics) upstream(name string) string {
+	if m.exact[name] {
+		return name
+	}
+	for _, s := range m.suffixes {
+		if strings.HasSuffix(name, s) {
+			return "*" + s
+		}
+	}
+	return "other"
+}
+
+// A poolCollector asks the store when it is asked.
+type poolCollector func() []Pool
+
+var (
+	poolBytes = prometheus.NewDesc("entrepot_store_bytes", "Bytes of blobs in the store.", []string{"pool"}, nil)
+	poolBlobs = prometheus.NewDesc("entrepot_store_blobs", "Blobs in the store.", []string{"pool"}, nil)
+)
+
+// Describe is a part of prometheus.Collector.
+func (c poolCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- poolBytes
+	ch <- poolBlobs
+}
+
+// Collect is a part of prometheus.Collector.
+func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range c() {
+		ch <- prometheus.MustNewConstMetric(poolBytes, prometheus.GaugeValue, float64(p.Bytes), p.Name)
+		ch <- prometheus.MustNewConstMetric(poolBlobs, prometheus.GaugeValue, float64(p.Blobs), p.Name)
+	}
+}
+
+// Size is the pool's size for people.
+func (p Pool) Size() string {
+	const units = "KMGTP"
+	n, i := float64(p.Bytes), -1
+	for n >= 1024 && i < len(units)-1 {
+		n /= 1024
+		i++
+	}
+	if i < 0 {
+		return fmt.Sprintf("%d bytes", p.Bytes)
+	}
+	return fmt.Sprintf("%.1f %ciB", n, units[i])
+}
