@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// An upstream is one [[upstream]] table of entrepot.toml.
+type upstream struct {
+	name, url string
+	more      string // further keys, a line each
+}
+
+// A serving says how `entrepot serve` is started.
+type serving struct {
+	store     string // directory of the store; "" for a fresh one
+	upstreams []upstream
+	more      string // further tables
+}
+
+// An entrepot is `entrepot serve` in a process of its own.
+type entrepot struct {
+	*process
+	url, admin string // scheme, host and port
+	store      string // its directory
+}
+
+// toml writes entrepot.toml.
+func (s serving) toml() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[storage]\nurl = %q\n", "file://"+s.store)
+	for _, u := range s.upstreams {
+		fmt.Fprintf(&b, "\n[[upstream]]\nname = %q\nurl = %q\nallow_private = true\n%s\n", u.name, u.url, u.more)
+	}
+	b.WriteString("\n" + s.more + "\n")
+	return b.String()
+}
+
+// serve starts Entrepot and returns once it says where it listens.
+func serve(t testing.TB, s serving) *entrepot {
+	t.Helper()
+	bin, err := kit.binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.store == "" {
+		s.store = filepath.Join(t.TempDir(), "store")
+	}
+	conf := filepath.Join(t.TempDir(), "entrepot.toml")
+	if err := os.WriteFile(conf, []byte(s.toml()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", "--config", conf)
+	cmd.Dir = filepath.Dir(conf)
+	e := &entrepot{process: startProcess(t, "entrepot", cmd), store: s.store}
+	e.url = "http://" + e.log.wait(t, listens)[1]
+	e.admin = "http://" + e.log.wait(t, administers)[1]
+	return e
+}
+
+var (
+	listens     = regexp.MustCompile(`(?m)serving.*?(127\.0\.0\.1:\d+)`)
+	administers = regexp.MustCompile(`(?m)admin.*?(127\.0\.0\.1:\d+)`)
+)
+
+// address is host and port of the registry.
+func (e *entrepot) address() string { return strings.TrimPrefix(e.url, "http://") }
+
+// ready fails the test where Entrepot is not ready at the first asking.
+func (e *entrepot) ready(t testing.TB) {
+	t.Helper()
+	if resp := send(t, http.MethodGet, e.admin+"/readyz", "", nil); resp.StatusCode != http.StatusOK {
+		t.Fatalf("/readyz answers %d as soon as it listens, want 200", resp.StatusCode)
+	}
+}
+
+// An answer is a response that was read to its end.
+type answer struct {
+	*http.Response
+	body []byte
+	err  error // of reading the body: it was cut
+}
+
+// get makes a request to a registry, with headers given as "Name: value".
+func get(t testing.TB, method, url string, headers ...string) answer {
+	t.Helper()
+	a, err := tryGet(t, method, url, headers...)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return a
+}
+
+// tryGet is get where no answer at all is an outcome too.
+func tryGet(t testing.TB, method, url string, headers ...string) (answer, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Add(name, value)
+	}
+	resp, err := bare.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	a := answer{Response: resp}
+	a.body, a.err = io.ReadAll(resp.Body)
+	return a, nil
+}
+
+// bare follows no redirect and decodes nothing: it shows what was answered.
+var bare = &http.Client{
+	Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
