@@ -138,3 +138,13 @@ func ExampleManifest_Links() {
 	fmt.Println(len(links.Manifests), links.Manifests[0].Size)
 	// Output: 1 0
 }
+
+func TestVia(t *testing.T) {
+	if got := Via(t.Context()); got != "" {
+		t.Errorf("Via of a bare context = %q", got)
+	}
+	ctx := context.WithoutCancel(WithVia(t.Context(), "1.1 a"))
+	if got := Via(ctx); got != "1.1 a" {
+		t.Errorf("Via = %q, want the one that was put in", got)
+	}
+}

@@ -1,0 +1,114 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// An exchange is one request of an endpoint as its caller means it: with
+// redirects, authorisation and further attempts.
+type exchange struct {
+	kind   Kind
+	method string
+	url    *url.URL
+	header http.Header
+	name   ref.Name // whose credentials are used; its path may be empty
+	scopes []string // that a token needs
+	body   *payload
+	want   []int // the statuses that are answers; all others become errors
+	once   bool  // no further attempt: the caller has a better way to go on
+}
+
+// run does an exchange. Whoever gets the answer closes its body.
+func (e *Endpoint) run(ctx context.Context, x exchange) (*http.Response, error) {
+	retry := e.client.cfg.Retry
+	for failures := 1; ; failures++ {
+		res, err := e.attempt(ctx, x)
+		if err == nil || x.once || failures >= retry.attempts() || !retry.helps(err) {
+			return res, err
+		}
+		if !sleep(ctx, retry.delay(failures)) {
+			return nil, err // it says more than that the time is over
+		}
+	}
+}
+
+// helps reports whether another attempt may succeed.
+func (r Retry) helps(err error) bool {
+	e, ok := errors.AsType[*oci.Error](err)
+	if !ok || e.Kind != oci.ErrUnavailable {
+		return false
+	}
+	if _, refused := errors.AsType[*GuardError](err); refused {
+		return false
+	}
+	return e.RetryAfter == 0 || r.Wait
+}
+
+// attempt does an exchange once; once more where the answer asks for
+// credentials that are to be had.
+func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, error) {
+	auth, err := e.auth.header(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	res, own, err := e.follow(ctx, x, auth)
+	if err != nil {
+		return nil, err
+	}
+	var refused error
+	if res.StatusCode == http.StatusUnauthorized && own {
+		var again string
+		if again, refused = e.auth.challenged(ctx, x, res, auth); again != "" {
+			discard(res)
+			if res, own, err = e.follow(ctx, x, again); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if slices.Contains(x.want, res.StatusCode) {
+		return res, nil
+	}
+	defer discard(res)
+	err = e.client.refusal(x.kind, res, own)
+	if told, ok := errors.AsType[*oci.Error](err); ok && refused != nil {
+		told.Err = errors.Join(told.Err, refused)
+	}
+	return nil, err
+}
+
+// follow sends a request and follows its redirects by hand: credentials stay
+// behind at the first hop that leaves the origin, and do not come back. It
+// reports whether the answer is the endpoint's own.
+func (e *Endpoint) follow(ctx context.Context, x exchange, auth string) (res *http.Response, own bool, err error) {
+	u := x.url
+	own = sameOrigin(e.base, u)
+	for hop := 0; ; hop++ {
+		w := wire{label: e.cfg.Label, kind: x.kind, method: x.method, url: u, header: x.header, own: own, body: x.body, via: e.wires.api}
+		if x.kind == KindBlob || x.kind == KindUpload {
+			w.via = e.wires.blob
+		}
+		if own {
+			w.auth = auth
+		}
+		if res, err = e.client.send(ctx, w); err != nil || !isRedirect(res) {
+			return res, own, err
+		}
+		discard(res)
+		next, err := resolve(u, res.Header.Get("Location"), e.plain())
+		if err != nil {
+			return nil, own, mismatch("%s %s: follow a redirect: %w", x.method, redact(u), err)
+		}
+		if hop == maxHops {
+			return nil, own, mismatch("%s %s: more than %d redirects", x.method, redact(x.url), maxHops)
+		}
+		own = own && sameOrigin(u, next)
+		u = next
+	}
+}

@@ -1,0 +1,201 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+)
+
+var errPaused = errors.New("not sent: the host is paused")
+
+// A wire is one request on the wire: no redirect is followed, nothing is
+// retried.
+type wire struct {
+	label  string // of the endpoint
+	kind   Kind
+	method string
+	url    *url.URL
+	header http.Header // besides those that every request has; not changed
+	auth   string      // the Authorization, "" for none; the caller has passed it through the gate
+	own    bool        // the URL is the endpoint's own, not one that it sent us to
+	body   *payload    // nil for none
+	via    *http.Transport
+}
+
+// A payload is content to send.
+type payload struct {
+	size int64 // bytes
+	open func(context.Context) (io.ReadCloser, error)
+}
+
+// send does one request. Whoever gets the answer closes its body; its context
+// governs the body too. An error is an [oci.Error], or wraps the cause with
+// which ctx ended.
+func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
+	rec := &record{c: c, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
+	if err := c.pass(ctx, rec.ev.Host); err != nil {
+		rec.finish(ClassPaused, 0)
+		return nil, err
+	}
+	own, cancel := context.WithCancelCause(ctx)
+	dog := newWatchdog(cancel)
+	var source atomic.Pointer[sourceError]
+	req, err := c.request(own, w, dog, &rec.sent, &source)
+	if err != nil {
+		dog.end()
+		rec.finish(ClassSource, 0)
+		return nil, err
+	}
+	res, err := w.via.RoundTrip(req)
+	if err != nil {
+		class, told := lost(ctx, context.Cause(own), req, w.own, err)
+		dog.end()
+		if bad := source.Load(); bad != nil && class != ClassCanceled {
+			class, told = ClassSource, bad
+		}
+		rec.finish(class, 0)
+		return nil, told
+	}
+	dog.answer()
+	c.pauses.note(rec.ev.Host, res, c.now())
+	rec.answered(res)
+	res.Header.Del("Content-Encoding")
+	res.Body = &body{rc: res.Body, dog: dog, idle: c.idleTimeout(), rec: rec, parent: ctx, ctx: own, req: req, own: w.own}
+	return res, nil
+}
+
+// request builds the request and lets the watchdog see its phases.
+func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomic.Int64, source *atomic.Pointer[sourceError]) (*http.Request, error) {
+	wait := c.headerTimeout(w.kind == KindUpload)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { dog.sending(wait, errNoHeaders) },
+	})
+	req, err := http.NewRequestWithContext(ctx, w.method, w.url.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("build the request for %s: %w", redact(w.url), err)
+	}
+	if w.header != nil {
+		req.Header = w.header.Clone()
+	}
+	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, defaultUserAgent))
+	req.Header.Set("Accept-Encoding", "identity")
+	if via := chain(oci.Via(ctx), c.cfg.InstanceID); via != "" {
+		req.Header.Set("Via", via)
+	}
+	if w.auth != "" {
+		req.Header.Set("Authorization", w.auth)
+	}
+	if w.body != nil {
+		rc, err := w.body.open(ctx)
+		if err != nil {
+			return nil, &sourceError{err}
+		}
+		req.Body = &outgoing{ReadCloser: rc, dog: dog, idle: c.idleTimeout(), sent: sent, err: source}
+		if req.ContentLength = w.body.size; w.body.size == 0 {
+			rc.Close()
+			req.Body = http.NoBody
+		}
+	}
+	return req, nil
+}
+
+// chain appends this process to a Via header (RFC 9110, 7.6.3).
+func chain(via, id string) string {
+	if id == "" {
+		return via
+	}
+	if via != "" {
+		via += ", "
+	}
+	return via + "1.1 " + id
+}
+
+// A record becomes the Event of one request.
+type record struct {
+	c     *Client
+	start time.Time
+	ev    Event // written before the body is handed out
+	sent  atomic.Int64
+	once  sync.Once
+}
+
+func (r *record) answered(res *http.Response) {
+	r.ev.Code = res.StatusCode
+	if s := res.Header.Get("RateLimit-Remaining"); s != "" {
+		n, _, _ := strings.Cut(s, ";")
+		if v, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64); err == nil {
+			r.ev.Remaining = v
+		}
+	}
+}
+
+func (r *record) finish(class Class, received int64) {
+	r.once.Do(func() {
+		r.ev.Class, r.ev.Bytes, r.ev.Sent, r.ev.Duration = class, received, r.sent.Load(), r.c.now().Sub(r.start)
+		r.c.log.Debug("upstream request", "endpoint", r.ev.Endpoint, "host", r.ev.Host, "kind", string(r.ev.Kind), "method", r.ev.Method,
+			"code", r.ev.Code, "bytes", r.ev.Bytes, "sent", r.ev.Sent, "dur", r.ev.Duration, "class", string(class))
+		if r.c.cfg.Observe != nil {
+			r.c.cfg.Observe(r.ev)
+		}
+	})
+}
+
+// A body is the body of an answer: each read is watched, and its end is the
+// end of the request.
+type body struct {
+	rc     io.ReadCloser
+	dog    *watchdog
+	idle   time.Duration
+	rec    *record
+	parent context.Context // the caller's, to tell its end from the watchdog's
+	ctx    context.Context // the request's
+	req    *http.Request
+	own    bool
+
+	n     atomic.Int64
+	class atomic.Value // Class; set where the body broke
+}
+
+// Read returns io.EOF at the end of a complete body. A body that broke or
+// stalled is ErrUnavailable.
+func (b *body) Read(p []byte) (int, error) {
+	b.dog.reading(b.idle)
+	n, err := b.rc.Read(p)
+	b.dog.read()
+	b.n.Add(int64(n))
+	if err != nil && err != io.EOF {
+		var class Class
+		class, err = lost(b.parent, context.Cause(b.ctx), b.req, b.own, err)
+		b.class.Store(class)
+	}
+	return n, err
+}
+
+// Close ends the request. A connection whose body was not read to its end is
+// closed.
+func (b *body) Close() error {
+	err := b.rc.Close()
+	b.dog.end()
+	class, _ := b.class.Load().(Class)
+	b.rec.finish(class, b.n.Load())
+	return err
+}
+
+// discard reads what may be left of a small body, so that its connection can
+// be used again, and closes it.
+func discard(res *http.Response) {
+	io.CopyN(io.Discard, res.Body, maxErrorBody)
+	res.Body.Close()
+}

@@ -1,0 +1,133 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Connections that are kept for one host. A pull asks for all layers of an
+// image at once, and images of more than 64 layers are rare.
+const (
+	idlePerHost = 64
+	idleInAll   = 512
+	idleFor     = 60 * time.Second
+	bufferSize  = 64 << 10  // bytes, for reading and writing
+	maxHeaders  = 256 << 10 // bytes
+)
+
+// wires are the two transports. There is a pair with the dial guard and a pair
+// without: were there one, a connection that was dialled for an endpoint that
+// may be private would be reused for one that may not.
+type wires struct {
+	allowPrivate bool
+	// api carries manifests and tokens, over HTTP/2 where the server has it.
+	api *http.Transport
+	// blob carries blobs, over HTTP/1.1: HTTP/2 puts all streams on one
+	// connection and one window (golang/go#47840).
+	blob *http.Transport
+
+	proxies sync.Map // :: host:port → struct{}; the proxies in use, which may be anywhere
+}
+
+func newWires(cfg ClientConfig, allowPrivate bool) *wires {
+	w := &wires{allowPrivate: allowPrivate}
+	w.api, w.blob = w.transport(cfg), w.transport(cfg)
+	w.api.Protocols = new(http.Protocols)
+	w.api.Protocols.SetHTTP1(true)
+	w.api.Protocols.SetHTTP2(true)
+	// A connection that went dead is found by a ping, before the requests on
+	// it time out one by one.
+	w.api.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}
+	w.blob.Protocols = new(http.Protocols)
+	w.blob.Protocols.SetHTTP1(true)
+	return w
+}
+
+func (w *wires) transport(cfg ClientConfig) *http.Transport {
+	t := &http.Transport{
+		Proxy:                  w.proxy(cfg.Proxy),
+		DialContext:            w.dial(cfg),
+		TLSHandshakeTimeout:    cmp.Or(cfg.TLSTimeout, defaultTLSTimeout),
+		DisableCompression:     true, // content is hashed as it comes (decisions, 6)
+		MaxIdleConns:           idleInAll,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleFor,
+		MaxResponseHeaderBytes: maxHeaders,
+		ReadBufferSize:         bufferSize,
+		WriteBufferSize:        bufferSize,
+	}
+	if cfg.TLS != nil {
+		t.TLSClientConfig = cfg.TLS.Clone()
+	}
+	return t
+}
+
+// proxy wraps the choice of a proxy: it remembers the proxies, for the guard
+// at the dialer to let them pass, and refuses literal targets that the dialer
+// will not see.
+func (w *wires) proxy(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	if choose == nil {
+		choose = http.ProxyFromEnvironment
+	}
+	return func(req *http.Request) (*url.URL, error) {
+		p, err := choose(req)
+		if p == nil || err != nil {
+			return p, err
+		}
+		if err := guard(hostPort(req.URL), w.allowPrivate); err != nil {
+			return nil, err
+		}
+		w.proxies.Store(hostPort(p), struct{}{})
+		return p, nil
+	}
+}
+
+func (w *wires) dial(cfg ClientConfig) func(ctx context.Context, network, address string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: cmp.Or(cfg.DialTimeout, defaultDialTimeout), Resolver: cfg.Resolver}
+	guarded := *plain
+	guarded.Control = func(_, address string, _ syscall.RawConn) error {
+		return guard(address, w.allowPrivate)
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, isProxy := w.proxies.Load(strings.ToLower(address))
+		if cfg.Dial != nil {
+			if err := guard(address, w.allowPrivate || isProxy); err != nil {
+				return nil, err
+			}
+			return cfg.Dial(ctx, network, address)
+		}
+		if isProxy {
+			return plain.DialContext(ctx, network, address)
+		}
+		return guarded.DialContext(ctx, network, address)
+	}
+}
+
+func (w *wires) closeIdle() {
+	w.api.CloseIdleConnections()
+	w.blob.CloseIdleConnections()
+}
+
+// hostPort returns host and port of u, the port of the scheme where u names
+// none, in lower case.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		switch u.Scheme {
+		case "https":
+			port = "443"
+		case "socks5", "socks5h":
+			port = "1080"
+		default:
+			port = "80"
+		}
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
