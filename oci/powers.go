@@ -31,6 +31,16 @@ type ReferrersLister interface {
 	Referrers(ctx context.Context, n ref.Name, d Digest, artifactType string) ([]Descriptor, error)
 }
 
+// A Rejecter is the Body of a [Blob] whose reader knows several places. Whoever
+// has hashed the bytes tells it that they were wrong.
+type Rejecter interface {
+	// Reject says that what the body gave is not what the digest names. It
+	// reports whether the reader knows a place that has not given wrong bytes
+	// for the digest yet; then Blob, called again, asks there. It may be
+	// called before or after Close.
+	Reject() bool
+}
+
 // A Mounter can make a blob of one repository appear in another.
 type Mounter interface {
 	// Mount makes blob d of from readable in to. An empty from.Path means any
