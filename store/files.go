@@ -1,0 +1,159 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A step is one change to the file system that is about to be made.
+type step struct {
+	op   string // create, write, truncate, sync, chmod, rename, remove, mkdir, syncdir
+	path string
+	to   string // of a rename
+}
+
+// files makes every change to the file system that the store makes, one step a
+// call. A test can stand before each of them and let it fail, or take a copy
+// of the directory as a crash would leave it.
+type files struct {
+	before func(step) error // nil outside of tests
+}
+
+func (s files) check(op, path, to string) error {
+	if s.before == nil {
+		return nil
+	}
+	if err := s.before(step{op, path, to}); err != nil {
+		return &os.PathError{Op: op, Path: path, Err: err}
+	}
+	return nil
+}
+
+// create makes a new file for reading and writing.
+func (s files) create(path string, perm fs.FileMode) (*os.File, error) {
+	if err := s.check("create", path, ""); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+}
+
+func (s files) write(f *os.File, p []byte) (int, error) {
+	if err := s.check("write", f.Name(), ""); err != nil {
+		return 0, err
+	}
+	return f.Write(p)
+}
+
+func (s files) truncate(f *os.File, size int64) error {
+	if err := s.check("truncate", f.Name(), ""); err != nil {
+		return err
+	}
+	return f.Truncate(size)
+}
+
+func (s files) sync(f *os.File) error {
+	if err := s.check("sync", f.Name(), ""); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (s files) chmod(f *os.File, perm fs.FileMode) error {
+	if err := s.check("chmod", f.Name(), ""); err != nil {
+		return err
+	}
+	return f.Chmod(perm)
+}
+
+func (s files) rename(from, to string) error {
+	if err := s.check("rename", from, to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func (s files) remove(path string) error {
+	if err := s.check("remove", path, ""); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func (s files) mkdir(path string) error {
+	if err := s.check("mkdir", path, ""); err != nil {
+		return err
+	}
+	return os.Mkdir(path, dirPerm)
+}
+
+// syncDir makes the names in a directory durable.
+func (s files) syncDir(path string) error {
+	if err := s.check("syncdir", path, ""); err != nil {
+		return err
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if bad := d.Close(); err == nil {
+		err = bad
+	}
+	return err
+}
+
+// What the store creates belongs to its user alone: it holds private images.
+const (
+	dirPerm  fs.FileMode = 0o700
+	filePerm fs.FileMode = 0o600
+	blobPerm fs.FileMode = 0o444
+)
+
+// writeFile replaces the file at path durably and at once: it writes a new
+// file beside it, syncs that, renames it and syncs the directory. The
+// directory must exist and be durable.
+func (s files) writeFile(path string, data []byte) error {
+	if err := s.replaceFile(path, data, true, filePerm); err != nil {
+		return err
+	}
+	return s.syncDir(filepath.Dir(path))
+}
+
+// replaceFile is writeFile without the sync of the directory and, unless sync
+// is set, of the file.
+func (s files) replaceFile(path string, data []byte, sync bool, perm fs.FileMode) (err error) {
+	tmp := filepath.Join(filepath.Dir(path), tempName())
+	f, err := s.create(tmp, perm)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp) // best effort: what stays is swept, or never listed
+		}
+	}()
+	_, err = s.write(f, data)
+	if err == nil && sync {
+		err = s.sync(f)
+	}
+	if bad := f.Close(); err == nil {
+		err = bad
+	}
+	if err != nil {
+		return err
+	}
+	return s.rename(tmp, path)
+}
+
+// tempPrefix starts the name of a file that is being written beside its
+// place. '~' is in no key, so such a file is never taken for an object.
+const tempPrefix = "~"
+
+func tempName() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return tempPrefix + hex.EncodeToString(b[:])
+}

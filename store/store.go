@@ -1,0 +1,125 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+)
+
+// Config says how a [Store] behaves. The zero value works.
+type Config struct {
+	Log           *slog.Logger     // nil: discard
+	Now           func() time.Time // nil: time.Now
+	ManifestBytes int64            // RAM for manifests, in each of the two pools, in bytes; 0: 16 MiB
+	Records       int              // how many tags, manifest records and links each pool keeps in RAM, of each kind; 0: 16,384
+	Sparse        bool             // the vault accepts an index whose children are not there
+
+	before func(step) error // tests stand before every change to the file system
+}
+
+func (c Config) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Log
+}
+
+func (c Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+func (c Config) manifestBytes() int64 { return cmp.Or(c.ManifestBytes, 16<<20) }
+func (c Config) records() int64       { return int64(cmp.Or(c.Records, 16<<10)) }
+
+// A Store is an open directory of content. Its methods are safe for concurrent
+// use.
+type Store struct {
+	dir    string
+	cfg    Config
+	log    *slog.Logger
+	files  files
+	disk   *Disk  // where spools and uploads become objects
+	bucket Bucket // all objects; today the disk itself
+	lock   *os.File
+
+	cache *Cache
+	vault *Vault
+	usage usage
+
+	partialMu sync.Mutex
+	partials  map[oci.Digest]string // :: digest → path of the spool that a fill may go on with
+
+	boot string // bootID; "" where there is none
+
+	touches chan touch
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+	closed  sync.Once
+	err     error // of Close
+}
+
+// Cache returns the pool of what can be fetched again.
+func (s *Store) Cache() *Cache { return s.cache }
+
+// Vault returns the pool of what was pushed.
+func (s *Store) Vault() *Vault { return s.vault }
+
+// Open opens the store in dir, and makes one where dir is empty or absent. It
+// takes dir for itself: while another process has it, the error says so. The
+// store is ready when Open returns, however much it holds and however the last
+// process ended; counting and sweeping go on in the background until Close.
+func Open(dir string, cfg Config) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background()) // ends with Close
+	s := &Store{dir: dir, cfg: cfg, log: cfg.log(), files: files{cfg.before},
+		partials: map[oci.Digest]string{}, boot: bootID(), touches: make(chan touch, 1024), stop: stop}
+	s.disk = newDisk(dir, s.files)
+	s.bucket = s.disk
+	s.cache, s.vault = newCache(s), newVault(s)
+	if err := s.open(); err != nil {
+		stop()
+		if s.lock != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.usage.begin()
+	s.work.Go(func() { s.count(ctx) })
+	s.work.Go(func() { s.sweepAlways(ctx) })
+	s.work.Go(func() { s.touchAlways(ctx) })
+	return s, nil
+}
+
+// Close waits for the background work, makes the progress of uploads durable
+// and gives the directory back. Spools must have ended before. Closing again does nothing.
+func (s *Store) Close() error {
+	s.closed.Do(func() {
+		s.stop()
+		s.work.Wait()
+		s.vault.syncUploads()
+		err := s.files.remove(s.path("RUN"))
+		if err == nil {
+			err = s.files.syncDir(s.dir)
+		}
+		if err = errors.Join(err, s.lock.Close()); err != nil {
+			s.err = fmt.Errorf("close store: %w", err)
+		}
+	})
+	return s.err
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }

@@ -1,0 +1,316 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A Vault is the pool of what was pushed. It is a registry of its own: names
+// are used without their host. Whatever it acknowledges is on disk, durably,
+// and stays until it is deleted. The methods are safe for concurrent use.
+//
+// Its writers follow a protocol that lets a collector, in this process or in
+// another, remove what nobody needs at the same time:
+//
+//	W1 for each blob choose an incarnation that is not condemned
+//	W2 write the pin that names them all
+//	W3 for each, see that it is not condemned, then that it is there;
+//	   otherwise choose again, write a new pin, and look again
+//	W4 point the tags at the manifest, and answer
+//
+// A collector condemns what no pin names, looks at the pins once more, and
+// only then deletes, the blob before the mark. No name is ever used again, so
+// whoever passed W3 can lose nothing.
+type Vault struct {
+	store *Store
+	tags  *memory[tagID, oci.Digest]
+	pins  *memory[digestID, pin]
+	links *memory[digestID, inc]
+	bytes *memory[oci.Digest, *held]
+
+	repos [64]sync.RWMutex // by hash of the repository: pushes of manifests share it, deletes have it alone
+	seed  maphash.Seed
+
+	mu      sync.Mutex
+	uploads map[string]*Upload // :: id → session that was used since the start
+}
+
+var (
+	_ oci.Reader          = (*Vault)(nil)
+	_ oci.Writer          = (*Vault)(nil)
+	_ oci.Lister          = (*Vault)(nil)
+	_ oci.Catalog         = (*Vault)(nil)
+	_ oci.ReferrersLister = (*Vault)(nil)
+	_ oci.Mounter         = (*Vault)(nil)
+	_ oci.Deleter         = (*Vault)(nil)
+	_ oci.Uploader        = (*Vault)(nil)
+)
+
+func newVault(s *Store) *Vault {
+	n := s.cfg.records()
+	return &Vault{
+		store:   s,
+		tags:    newMemory[tagID, oci.Digest](n, nil),
+		pins:    newMemory[digestID, pin](n, nil),
+		links:   newMemory[digestID, inc](n, nil),
+		bytes:   newManifestMemory(s.cfg),
+		seed:    maphash.MakeSeed(),
+		uploads: map[string]*Upload{},
+	}
+}
+
+// repo returns the lock of a repository.
+func (v *Vault) repo(n ref.Name) *sync.RWMutex {
+	return &v.repos[maphash.String(v.seed, n.Path)%uint64(len(v.repos))]
+}
+
+// A register is what a tag's object holds.
+type register struct {
+	Digest   oci.Digest `json:"digest"`
+	Rand     string     `json:"rand"` // so that two pushes of one digest differ
+	PushedAt time.Time  `json:"pushedAt"`
+}
+
+func errManifestUnknown(r ref.Ref) error {
+	return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "%s has no manifest %s", r.Path, r.Identifier())
+}
+
+func errBlobUnknown(n ref.Name, d oci.Digest) error {
+	return oci.Errorf(oci.ErrNotFound, oci.CodeBlobUnknown, "%s has no blob %s", n.Path, d)
+}
+
+// Resolve returns the descriptor of a manifest.
+func (v *Vault) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) {
+	d, p, err := v.resolve(ctx, r)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	return oci.Descriptor{MediaType: p.MediaType, Digest: d, Size: p.Size}, nil
+}
+
+func (v *Vault) resolve(ctx context.Context, r ref.Ref) (oci.Digest, pin, error) {
+	r.Host = ""
+	d := r.Digest
+	if d == "" {
+		var err error
+		if d, err = v.tag(ctx, r.Name, r.Tag); err != nil {
+			return "", pin{}, unknown(err, errManifestUnknown(r))
+		}
+	}
+	p, err := v.pin(ctx, r.Name, d)
+	return d, p, unknown(err, errManifestUnknown(r))
+}
+
+// unknown gives what was not found its code.
+func unknown(err, as error) error {
+	if errors.Is(err, oci.ErrNotFound) {
+		return as
+	}
+	return err
+}
+
+// tag returns the digest that a tag points at.
+func (v *Vault) tag(ctx context.Context, n ref.Name, tag string) (oci.Digest, error) {
+	id := tagID{name: n, tag: tag}
+	if d, ok := v.tags.get(id); ok {
+		return d, nil
+	}
+	k, err := vaultTagKey(n, tag)
+	if err != nil {
+		return "", err
+	}
+	epoch := v.tags.now()
+	d, err := v.readTag(ctx, k)
+	if err != nil {
+		return "", err
+	}
+	v.tags.add(id.clone(), d, epoch)
+	return d, nil
+}
+
+func (v *Vault) readTag(ctx context.Context, k Key) (oci.Digest, error) {
+	b, err := v.store.readRecord(ctx, k)
+	if err != nil {
+		return "", err
+	}
+	var r register
+	err = json.Unmarshal(b, &r)
+	if err == nil {
+		_, err = ref.ParseDigest(string(r.Digest))
+	}
+	if err != nil {
+		v.store.log.Error("a tag's record is damaged", "key", string(k), "err", err)
+		return "", &oci.Error{Kind: oci.ErrUnavailable, Message: "the tag's record is damaged", Err: err}
+	}
+	return r.Digest, nil
+}
+
+// Manifest returns a manifest, its digest verified whenever it comes from
+// disk.
+func (v *Vault) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
+	d, p, err := v.resolve(ctx, r)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	h, ok := v.bytes.get(d)
+	if !ok {
+		if h, err = v.readManifest(ctx, d, p); err != nil {
+			return oci.Manifest{}, unknown(err, errManifestUnknown(r))
+		}
+	}
+	return oci.Manifest{MediaType: p.MediaType, Digest: d, Raw: h.raw}, nil
+}
+
+// readManifest reads a manifest's bytes from the incarnation that its pin
+// names, or else from any other. A damaged one goes to quarantine.
+func (v *Vault) readManifest(ctx context.Context, d oci.Digest, p pin) (*held, error) {
+	epoch := v.bytes.now()
+	tried := map[inc]bool{}
+	for i := p.inc(d); i != ""; i = v.another(ctx, d, tried) {
+		tried[i] = true
+		k, err := vaultBlobKey(d, i)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := v.store.readVerified(ctx, k, d, p.Size)
+		switch {
+		case err == nil:
+			h := &held{raw: raw}
+			v.bytes.add(oci.Digest(strings.Clone(string(d))), h, epoch)
+			return h, nil
+		case errors.Is(err, oci.ErrMismatch):
+			v.store.quarantine(ctx, k, err)
+		case !errors.Is(err, oci.ErrNotFound):
+			return nil, err
+		}
+	}
+	v.store.log.Error("a pushed manifest has no bytes", "digest", d)
+	return nil, errMiss
+}
+
+// another returns an incarnation of d that was not tried, "" for none.
+func (v *Vault) another(ctx context.Context, d oci.Digest, tried map[inc]bool) inc {
+	for i, err := range v.incarnations(ctx, d) {
+		if err == nil && !tried[i] {
+			return i
+		}
+	}
+	return ""
+}
+
+// Stat returns the size of a blob that the repository has a link to.
+func (v *Vault) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
+	f, size, err := v.open(ctx, n, d)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	return oci.Descriptor{MediaType: blobType, Digest: d, Size: size}, f.Close()
+}
+
+// blobType is the media type of content that nobody described.
+const blobType = "application/octet-stream"
+
+// Blob opens a blob that the repository has a link to. Its body is an
+// *os.File. The bytes were verified when they were stored, not now.
+func (v *Vault) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
+	f, size, err := v.open(ctx, n, d)
+	if err != nil {
+		return oci.Blob{}, err
+	}
+	if off < 0 || off > size {
+		f.Close()
+		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "offset %d is outside of the %d bytes", off, size)
+	}
+	if off > 0 {
+		if _, err := f.Seek(off, io.SeekStart); err != nil {
+			f.Close()
+			return oci.Blob{}, diskError(err)
+		}
+	}
+	return oci.Blob{
+		Descriptor: oci.Descriptor{MediaType: blobType, Digest: d, Size: size},
+		Body:       f, Offset: off, From: "store",
+	}, nil
+}
+
+func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, int64, error) {
+	n.Host = ""
+	i, err := v.link(ctx, n, d)
+	if err != nil {
+		return nil, 0, unknown(err, errBlobUnknown(n, d))
+	}
+	tried := map[inc]bool{}
+	for ; i != ""; i = v.another(ctx, d, tried) {
+		tried[i] = true
+		k, err := vaultBlobKey(d, i)
+		if err != nil {
+			return nil, 0, err
+		}
+		f, info, err := v.store.openBlob(ctx, k)
+		switch {
+		case err == nil && (info.Size > 0 || d == emptyDigest(d)):
+			return f, info.Size, nil
+		case err == nil:
+			f.Close()
+			v.store.quarantine(ctx, k, errors.New("the file is empty"))
+		case !errors.Is(err, oci.ErrNotFound):
+			return nil, 0, err
+		}
+	}
+	v.store.log.Error("a pushed blob has no bytes", "repository", n.Path, "digest", d)
+	return nil, 0, errBlobUnknown(n, d)
+}
+
+// link returns the incarnation that the repository's link to d names.
+func (v *Vault) link(ctx context.Context, n ref.Name, d oci.Digest) (inc, error) {
+	id := digestID{name: n, d: d}
+	if i, ok := v.links.get(id); ok {
+		return i, nil
+	}
+	prefix, err := vaultPrefixOf("l", n, d)
+	if err != nil {
+		return "", err
+	}
+	epoch := v.links.now()
+	for e, err := range v.store.bucket.List(ctx, prefix, "", false) {
+		if err != nil {
+			return "", err
+		}
+		if i, _, _ := strings.Cut(strings.TrimPrefix(e.Key, prefix), "."); validInc(i) {
+			v.links.add(id.clone(), inc(i), epoch)
+			return inc(i), nil
+		}
+	}
+	return "", errMiss
+}
+
+// incarnations yields the incarnations of d, condemned ones too.
+func (v *Vault) incarnations(ctx context.Context, d oci.Digest) func(func(inc, error) bool) {
+	return func(yield func(inc, error) bool) {
+		prefix, err := vaultBlobPrefix("b", d)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for e, err := range v.store.bucket.List(ctx, prefix, "", false) {
+			i := strings.TrimPrefix(cmp.Or(e.Key, prefix), prefix)
+			if err == nil && !validInc(i) {
+				continue
+			}
+			if !yield(inc(i), err) || err != nil {
+				return
+			}
+		}
+	}
+}
