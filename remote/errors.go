@@ -53,8 +53,8 @@ func redact(u *url.URL) string {
 	return v.String()
 }
 
-// statusError reads an error answer, without closing it. sent is the
-// Authorization that the request had: a hostile server could echo it.
+// statusError reads an error answer, without closing it. What the request was
+// authorised with is cut out: a hostile server could echo it.
 func statusError(res *http.Response) *StatusError {
 	e := &StatusError{Method: res.Request.Method, URL: redact(res.Request.URL), Code: res.StatusCode}
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
@@ -114,10 +114,14 @@ func secretsOf(req *http.Request) []string {
 // refusal makes an error of an answer that is no success. The answer comes
 // from the endpoint itself, or from where it sent us (own is false): what a
 // CDN says about credentials is about a signature that expired, and says
-// nothing about our rights.
-func (c *Client) refusal(kind Kind, res *http.Response, own bool) error {
+// nothing about our rights. untold is what else there is to say, nil for
+// nothing.
+func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) error {
 	cause := statusError(res)
 	e := &oci.Error{Err: cause}
+	if untold != nil {
+		e.Err = fmt.Errorf("%w (%w)", cause, untold)
+	}
 	switch code := res.StatusCode; {
 	case code == http.StatusNotFound || code == http.StatusGone:
 		e.Kind, e.Code = oci.ErrNotFound, unknownCode(kind, cause.Codes)

@@ -62,10 +62,15 @@ func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, err
 	if err != nil {
 		return nil, err
 	}
-	var refused error
+	var untold error
 	if res.StatusCode == http.StatusUnauthorized && own {
-		var again string
-		if again, refused = e.auth.challenged(ctx, x, res, auth); again != "" {
+		again, err := e.auth.challenged(ctx, x, res, auth)
+		if _, ignored := errors.AsType[*RealmError](err); err != nil && !ignored {
+			discard(res)
+			return nil, err
+		}
+		untold = err
+		if again != "" {
 			discard(res)
 			if res, own, err = e.follow(ctx, x, again); err != nil {
 				return nil, err
@@ -76,11 +81,7 @@ func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, err
 		return res, nil
 	}
 	defer discard(res)
-	err = e.client.refusal(x.kind, res, own)
-	if told, ok := errors.AsType[*oci.Error](err); ok && refused != nil {
-		told.Err = errors.Join(told.Err, refused)
-	}
-	return nil, err
+	return nil, e.client.refusal(x.kind, res, own, untold)
 }
 
 // follow sends a request and follows its redirects by hand: credentials stay

@@ -75,6 +75,10 @@ func (p *params) next(sep byte) (name, value string, ok bool) {
 	name = strings.ToLower(rest[:n])
 	rest = strings.TrimLeft(rest[n:], " \t")
 	if rest == "" || rest[0] != '=' {
+		if sep == ';' { // a parameter of a link may have no value
+			p.s = rest
+			return name, "", true
+		}
 		return "", "", false
 	}
 	rest = strings.TrimLeft(rest[1:], " \t")
