@@ -50,12 +50,17 @@ func coldCases() []testCase {
 			targets: []target{{key: "wall", peer: direct, in: "wan/c1", bound: 1.1}, imageOnce, peakTarget},
 			measure: coldRun{clients: 16, wan: true}.measure,
 		},
-		{
-			name: "memory/c32", what: "Peak memory of a fresh server: 32 clients pull the cold image, then a cold 100 MB blob, then read it warm.",
-			servers: []string{entrepot, distribution}, metrics: []metric{peakMetric},
-			targets: []target{peakTarget},
-			measure: measureMemory,
-		},
+		memoryCase(),
+	}
+}
+
+// memoryCase is what a server needs for many clients at once.
+func memoryCase() testCase {
+	return testCase{
+		name: "memory/c32", what: "Peak memory of a fresh server: 32 clients pull the cold image, then a cold 100 MB blob, then read it warm.",
+		servers: []string{entrepot, distribution}, metrics: []metric{peakMetric},
+		targets: []target{peakTarget},
+		measure: measureMemory,
 	}
 }
 
