@@ -31,24 +31,28 @@ func (e *Endpoint) blobRequest(method string, n ref.Name, d oci.Digest) exchange
 // Stat asks with a HEAD, and where that is refused or does not tell the size
 // for the first byte (spec/serve.md, C9).
 func (e *Endpoint) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
+	got, err := e.headBlob(ctx, n, d)
+	if (err == nil && got.Size < 0) || e.worthGet(err) {
+		return e.statByRange(ctx, n, d)
+	}
+	return got, err
+}
+
+// headBlob asks with a HEAD and believes what it hears. The size is -1 where
+// nothing is said about it.
+func (e *Endpoint) headBlob(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
 	if err := checkDigest(n, d); err != nil {
 		return oci.Descriptor{}, err
 	}
 	res, err := e.run(ctx, e.blobRequest(http.MethodHead, n, d))
 	if err != nil {
-		if !e.worthGet(err) {
-			return oci.Descriptor{}, err
-		}
-	} else {
-		res.Body.Close()
-		if err := checkBlobAnswer(res, d); err != nil {
-			return oci.Descriptor{}, err
-		}
-		if res.ContentLength >= 0 {
-			return oci.Descriptor{Digest: d, Size: res.ContentLength}, nil
-		}
+		return oci.Descriptor{}, err
 	}
-	return e.statByRange(ctx, n, d)
+	defer res.Body.Close()
+	if err := checkBlobAnswer(res, d); err != nil {
+		return oci.Descriptor{}, err
+	}
+	return oci.Descriptor{Digest: d, Size: res.ContentLength}, nil
 }
 
 func (e *Endpoint) statByRange(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {

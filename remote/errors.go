@@ -124,6 +124,9 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 	}
 	switch code := res.StatusCode; {
 	case code == http.StatusNotFound || code == http.StatusGone:
+		if kind == KindUpload && res.Request.Method == http.MethodPost {
+			kind = "" // no upload is missing yet, the repository is
+		}
 		e.Kind, e.Code = oci.ErrNotFound, unknownCode(kind, cause.Codes)
 		e.Message = unknownMessage[e.Code]
 	case !own && code >= 400 && code < 500 && code != http.StatusRequestedRangeNotSatisfiable:

@@ -13,7 +13,6 @@ const (
 	KindCatalog   Kind = "catalog"
 	KindReferrers Kind = "referrers"
 	KindUpload    Kind = "upload"
-	KindDelete    Kind = "delete"
 	KindToken     Kind = "token"
 )
 

@@ -36,8 +36,8 @@ type wire struct {
 
 // A payload is content to send.
 type payload struct {
-	size int64 // bytes
-	open func(context.Context) (io.ReadCloser, error)
+	size int64 // bytes; at 0, open is not called
+	open func() (io.ReadCloser, error)
 }
 
 // send does one request. Whoever gets the answer closes its body; its context
@@ -78,7 +78,7 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 
 // request builds the request and lets the watchdog see its phases.
 func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomic.Int64, source *atomic.Pointer[sourceError]) (*http.Request, error) {
-	wait := c.headerTimeout(w.kind == KindUpload)
+	wait := c.headerTimeout(w.kind == KindUpload || w.method == http.MethodPut)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { dog.sending(wait, errNoHeaders) },
 	})
@@ -97,16 +97,13 @@ func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomi
 	if w.auth != "" {
 		req.Header.Set("Authorization", w.auth)
 	}
-	if w.body != nil {
-		rc, err := w.body.open(ctx)
+	if w.body != nil && w.body.size > 0 {
+		rc, err := w.body.open()
 		if err != nil {
 			return nil, &sourceError{err}
 		}
+		req.ContentLength = w.body.size
 		req.Body = &outgoing{ReadCloser: rc, dog: dog, idle: c.idleTimeout(), sent: sent, err: source}
-		if req.ContentLength = w.body.size; w.body.size == 0 {
-			rc.Close()
-			req.Body = http.NoBody
-		}
 	}
 	return req, nil
 }

@@ -232,7 +232,7 @@ func (e *Endpoint) tokenWire(method string, u *url.URL, auth string, form url.Va
 	if form != nil {
 		text := form.Encode()
 		w.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
-		w.body = &payload{size: int64(len(text)), open: func(context.Context) (io.ReadCloser, error) {
+		w.body = &payload{size: int64(len(text)), open: func() (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader(text)), nil
 		}}
 	}
