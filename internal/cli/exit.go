@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes. The numbers are fixed; those of commands that are not here
+// yet (3 to 6) are left free for them.
+const (
+	exitDone   = 0 // done
+	exitFailed = 1 // the work failed
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// A fault is an error with what the user may do about it and the exit code
+// that it leads to.
+type fault struct {
+	code int
+	err  error
+	hint string // "" for none
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// usageError says that the command line or the configuration is wrong.
+func usageError(err error, hint string) error { return &fault{exitUsage, err, hint} }
+
+// failure says that the work failed, with a hint ("" for none).
+func failure(err error, hint string) error { return &fault{exitFailed, err, hint} }
+
+// usageArgs makes a check of positional arguments a matter of usage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil {
+			return nil
+		}
+		hint := "see '" + cmd.CommandPath() + " --help'"
+		if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+			hint = "did you mean '" + strings.Join(names, "' or '") + "'?"
+		}
+		return usageError(err, hint)
+	}
+}
+
+// report prints err and returns the exit code that it stands for.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if all, ok := errors.AsType[problems](err); ok {
+		for _, p := range all {
+			printError(w, p, p.hint)
+		}
+		return exitUsage
+	}
+	f, ok := errors.AsType[*fault](err)
+	if !ok {
+		printError(w, err, "")
+		return exitFailed
+	}
+	printError(w, err, f.hint)
+	return f.code
+}
+
+func printError(w io.Writer, err error, hint string) {
+	fmt.Fprintf(w, "entrepot: error: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(w, "entrepot: hint: %s\n", hint)
+	}
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+type serveOptions struct {
+	serveFlags
+	logLevel string
+	quiet    bool
+}
+
+func newServeCmd(env Env) *cobra.Command {
+	var opts serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve images from the registries that are mirrored, and from your own",
+		Long: `Serve is a mirror for many registries behind one address: it fetches what clients
+ask for from the upstream that the request names, keeps it, and serves it from
+then on. Names that belong to no upstream are a registry of your own.
+
+Without any configuration it listens on ` + defaultListen + `, keeps images in the
+user's data directory, mirrors the well-known public registries, and takes
+pushes for every other name. Otherwise it reads entrepot.toml: from --config,
+$ENTREPOT_CONFIG, the working directory, the user's configuration directory, or
+/etc/entrepot, whichever comes first. Flags win over the file.
+
+On SIGINT and SIGTERM it stops accepting, lets requests and downloads finish
+for at most server.drain (30s), and exits with 0. A second signal ends it at
+once.
+
+Exit codes: 0 it was stopped, 1 it could not go on, 2 the command line or the
+configuration is wrong.`,
+		Example: `  entrepot serve
+  entrepot serve --listen 127.0.0.1:0 --storage /tmp/images
+  entrepot serve --config /etc/entrepot/entrepot.toml --log-level debug`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), env, opts) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&opts.config, "config", "", "read this configuration `FILE`")
+	f.StringVar(&opts.listen, "listen", "", "serve the registry on this `ADDR` (default "+defaultListen+")")
+	f.StringVar(&opts.admin, "admin", "", "serve metrics and health on this `ADDR` (default "+defaultAdmin+")")
+	f.StringVar(&opts.storage, "storage", "", "keep images in this directory (a path or a file:// `URL`)")
+	f.StringVar(&opts.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error; debug has a line per request")
+	f.BoolVar(&opts.quiet, "quiet", false, "do not say how clients are pointed here")
+	return cmd
+}
+
+func serve(ctx context.Context, env Env, opts serveOptions) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(opts.logLevel)); err != nil {
+		return usageError(fmt.Errorf("--log-level: %q is no level", opts.logLevel), "use debug, info, warn or error")
+	}
+	cfg, err := loadConfig(env, opts.serveFlags)
+	if err != nil {
+		return err
+	}
+	// The first signal ends ctx; from then on they have their usual effect, so
+	// that a second one ends the process at once.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+	l, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	s, err := newServer(cfg, log)
+	if err != nil {
+		return errors.Join(err, l.close())
+	}
+	s.announce(env.Stderr, l, opts.quiet)
+	return s.run(ctx, l)
+}
+
+// listeners are the two sockets. They are opened before the store, so that a
+// port that is taken is said before anything else is touched.
+type listeners struct {
+	registry, admin net.Listener
+}
+
+func listen(cfg config) (listeners, error) {
+	var l listeners
+	var err error
+	if l.registry, err = listenOn(cfg.listen, "--listen"); err != nil {
+		return listeners{}, err
+	}
+	if l.admin, err = listenOn(cfg.admin, "--admin"); err != nil {
+		return listeners{}, errors.Join(err, l.registry.Close())
+	}
+	return l, nil
+}
+
+func listenOn(addr, flag string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l, nil
+	}
+	hint := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = fmt.Sprintf("something else listens there; choose another address with %s, or port 0 for any that is free", flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "this machine does not have that address"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "ports below 1024 need privileges; choose another with " + flag
+	}
+	return nil, failure(err, hint)
+}
+
+func (l listeners) close() error { return errors.Join(l.registry.Close(), l.admin.Close()) }
+
+// storeError explains why a store does not open.
+func storeError(err error, dir string) error {
+	hint := ""
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		hint = fmt.Sprintf("this user may not write to %s; choose another directory with --storage", dir)
+	case errors.Is(err, syscall.ENOSPC):
+		hint = "the disk is full"
+	case strings.Contains(err.Error(), "in use"):
+		hint = "one directory is served by one process"
+	}
+	return failure(err, hint)
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/entrepot/entrepot/internal/web"
+	"github.com/entrepot/entrepot/registry"
+	"github.com/entrepot/entrepot/store"
+	"golang.org/x/sync/errgroup"
+)
+
+// A server is the rooms put together: requests go through the registry to the
+// proxy or the vault, misses through the mirror to the remote endpoints.
+type server struct {
+	cfg      config
+	log      *slog.Logger
+	metrics  *web.Metrics
+	store    *store.Store
+	pull     *pull
+	registry *http.Server
+	admin    *http.Server
+	draining atomic.Bool
+	url      string // that clients use; set before run
+}
+
+// Limits of the registry's listener. There is no time limit for a body in
+// either direction: a slow client is served as long as it reads.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeaderBytes    = 32 << 10
+)
+
+// newServer opens the store and puts the rooms together. Nothing is asked of
+// any upstream. The server is closed by run.
+func newServer(cfg config, log *slog.Logger) (*server, error) {
+	tlsConfig, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cfg: cfg, log: log}
+	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse})
+	if err != nil {
+		return nil, storeError(err, cfg.storage)
+	}
+	handler, err := s.assemble()
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	s.registry = &http.Server{
+		Handler:           s.metrics.InFlight(handler),
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	s.admin = &http.Server{
+		Handler:           web.Handler(web.Config{Metrics: s.metrics, Ready: s.ready, Page: s.page}),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// assemble puts the rooms together.
+func (s *server) assemble() (http.Handler, error) {
+	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Version: readVersion().Version})
+	instance := rand.Text() // so that a request of ours that comes back to us is refused
+	o := observer{s.metrics}
+	var err error
+	if s.pull, err = newPull(s.cfg.upstreams, s.store.Cache(), o, instance, s.log); err != nil {
+		return nil, err
+	}
+	level, err := registry.ParseLevel(string(s.cfg.anonymous))
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(registry.Config{
+		Routes:     s.routes(),
+		Hosted:     s.store.Vault(),
+		Proxied:    s.pull.proxy,
+		Access:     registry.Access{Anonymous: level},
+		InstanceID: instance,
+		Log:        s.log,
+		Observe:    o.registry,
+	})
+}
+
+func (s *server) routes() registry.Routes {
+	r := registry.Routes{
+		// Never nil: nil would stand for the registry's own default.
+		Hosted:   append([]string{}, s.cfg.hosted...),
+		External: s.cfg.externalHosts,
+	}
+	for _, u := range s.cfg.upstreams {
+		r.Upstreams = append(r.Upstreams, registry.Upstream{Name: u.name, Aliases: u.aliases, Default: u.isDefault, PlainHTTP: u.plainHTTP()})
+	}
+	return r
+}
+
+func (s *server) names() []string {
+	var names []string
+	for _, u := range s.cfg.upstreams {
+		names = append(names, u.name)
+	}
+	return names
+}
+
+func (s *server) pools() []web.Pool {
+	u := s.store.Usage()
+	return []web.Pool{
+		{Name: "cache", Bytes: u.Cache.Bytes, Blobs: u.Cache.Blobs},
+		{Name: "pushed", Bytes: u.Vault.Bytes, Blobs: u.Vault.Blobs},
+	}
+}
+
+// ready says whether requests can be served. The state of upstreams has no
+// part in it: what is stored is served without them.
+func (s *server) ready() error {
+	if s.draining.Load() {
+		return errors.New("shutting down")
+	}
+	return nil
+}
+
+// loadTLS returns nil where plain HTTP is served.
+func loadTLS(cfg config) (*tls.Config, error) {
+	if cfg.tlsCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.tlsCert, cfg.tlsKey)
+	if err != nil {
+		return nil, failure(fmt.Errorf("read TLS certificate: %w", err), "tls_cert and tls_key are PEM files, the certificate first and its chain after it")
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// run serves until ctx ends, then drains and closes everything.
+func (s *server) run(ctx context.Context, l listeners) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.serveRegistry(l.registry) })
+	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
+	g.Go(func() error {
+		<-ctx.Done() // a signal, or a listener that broke
+		return s.shutdown()
+	})
+	if err := g.Wait(); err != nil {
+		return failure(err, "")
+	}
+	return nil
+}
+
+func (s *server) serveRegistry(l net.Listener) error {
+	if s.registry.TLSConfig != nil {
+		return ignoreClosed(s.registry.ServeTLS(l, "", ""))
+	}
+	return ignoreClosed(s.registry.Serve(l))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// shutdown stops from the outside in: readiness first, so that whoever sends
+// clients here stops; then the listener, the requests, the fills, the store.
+// The admin address lasts until then, so that the draining can be watched.
+func (s *server) shutdown() error {
+	s.draining.Store(true)
+	s.log.Info("shutting down", "drain", s.cfg.drain)
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.drain) // the caller's has ended
+	defer cancel()
+	if err := s.registry.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut", "err", err)
+		s.registry.Close()
+	}
+	if err := s.pull.close(ctx); err != nil {
+		s.log.Warn("downloads were cut; they go on after the next start", "err", err)
+	}
+	s.admin.Close()
+	return s.store.Close()
+}
