@@ -21,6 +21,7 @@ type upstream struct {
 // A serving says how `entrepot serve` is started.
 type serving struct {
 	store     string // directory of the store; "" for a fresh one
+	server    string // further keys of [server], a line each
 	upstreams []upstream
 	more      string // further tables
 }
@@ -35,7 +36,7 @@ type entrepot struct {
 // toml writes entrepot.toml.
 func (s serving) toml() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[storage]\nurl = %q\n", "file://"+s.store)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n%s\n\n[storage]\nurl = %q\n", s.server, "file://"+s.store)
 	for _, u := range s.upstreams {
 		fmt.Fprintf(&b, "\n[[upstream]]\nname = %q\nurl = %q\nallow_private = true\n%s\n", u.name, u.url, u.more)
 	}
@@ -46,28 +47,34 @@ func (s serving) toml() string {
 // serve starts Entrepot and returns once it says where it listens.
 func serve(t testing.TB, s serving) *entrepot {
 	t.Helper()
-	bin, err := kit.binary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if s.store == "" {
 		s.store = filepath.Join(t.TempDir(), "store")
 	}
-	conf := filepath.Join(t.TempDir(), "entrepot.toml")
-	if err := os.WriteFile(conf, []byte(s.toml()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "serve", "--config", conf)
-	cmd.Dir = filepath.Dir(conf)
-	e := &entrepot{process: startProcess(t, "entrepot", cmd), store: s.store}
+	e := &entrepot{process: startServe(t, s), store: s.store}
 	e.url = "http://" + e.log.wait(t, listens)[1]
 	e.admin = "http://" + e.log.wait(t, administers)[1]
 	return e
 }
 
+// startServe starts `entrepot serve` and does not wait for anything.
+func startServe(t testing.TB, s serving) *process {
+	t.Helper()
+	bin, err := kit.binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(t.TempDir(), "entrepot.toml")
+	if err := os.WriteFile(conf, []byte(s.toml()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "serve", "--quiet", "--config", conf)
+	cmd.Dir = filepath.Dir(conf)
+	return startProcess(t, "entrepot", cmd)
+}
+
 var (
-	listens     = regexp.MustCompile(`(?m)serving.*?(127\.0\.0\.1:\d+)`)
-	administers = regexp.MustCompile(`(?m)admin.*?(127\.0\.0\.1:\d+)`)
+	listens     = regexp.MustCompile(`entrepot: serving http://(\S+) `)
+	administers = regexp.MustCompile(`entrepot: admin address http://(\S+) `)
 )
 
 // address is host and port of the registry.

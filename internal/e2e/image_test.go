@@ -196,22 +196,51 @@ func push(t testing.TB, base string, im *image) {
 // pushBlob pushes a blob with POST and PUT, and returns the last status.
 func pushBlob(t testing.TB, base, repo string, d oci.Digest, b []byte) int {
 	t.Helper()
-	post := send(t, http.MethodPost, base+"/v2/"+repo+"/blobs/uploads/", "", nil)
-	if post.StatusCode != http.StatusAccepted {
-		return post.StatusCode
+	status, err := tryPushBlob(t, base, repo, d, b)
+	if err != nil {
+		t.Fatalf("push blob %s to %s: %v", d, repo, err)
+	}
+	return status
+}
+
+// tryPushBlob is pushBlob where the server may go away.
+func tryPushBlob(t testing.TB, base, repo string, d oci.Digest, b []byte) (int, error) {
+	t.Helper()
+	post, err := trySend(t, http.MethodPost, base+"/v2/"+repo+"/blobs/uploads/", "", nil)
+	if err != nil || post.StatusCode != http.StatusAccepted {
+		return statusOf(post), err
 	}
 	at, err := post.Location()
 	if err != nil {
-		t.Fatalf("POST upload: %v", err)
+		return 0, err
 	}
 	q := at.Query()
 	q.Set("digest", string(d))
 	at.RawQuery = q.Encode()
-	return send(t, http.MethodPut, at.String(), "application/octet-stream", b).StatusCode
+	put, err := trySend(t, http.MethodPut, at.String(), "application/octet-stream", b)
+	return statusOf(put), err
+}
+
+// statusOf is the status of a response, 0 where there is none.
+func statusOf(resp *http.Response) int {
+	if resp == nil {
+		return 0
+	}
+	return resp.StatusCode
 }
 
 // send makes one request and drops the answer's body.
 func send(t testing.TB, method, url, contentType string, body []byte) *http.Response {
+	t.Helper()
+	resp, err := trySend(t, method, url, contentType, body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return resp
+}
+
+// trySend is send where no answer is an outcome too.
+func trySend(t testing.TB, method, url, contentType string, body []byte) (*http.Response, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
@@ -220,13 +249,11 @@ func send(t testing.TB, method, url, contentType string, body []byte) *http.Resp
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := bare.Do(req)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, url, err)
+		return nil, err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Fatalf("%s %s: %v", method, url, err)
-	}
-	return resp
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp, err
 }
