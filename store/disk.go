@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -20,6 +22,7 @@ import (
 // processes may read one directory, and write other keys of it.
 type Disk struct {
 	root  string
+	temp  string // directory of files that are being written; "" for beside their place
 	files files
 	dirs  *dirSyncer
 
@@ -55,6 +58,11 @@ func (d *Disk) path(k Key) (string, error) {
 	return d.root + "/" + string(k), nil
 }
 
+// errUnsynced marks a file whose sync was refused. The kernel may have marked
+// its pages clean all the same, so a second sync would succeed and lie: such a
+// file is thrown away.
+var errUnsynced = errors.New("sync refused")
+
 // diskError gives an error of the operating system its kind. Its text names
 // files and is not for clients.
 func diskError(err error) error {
@@ -67,12 +75,14 @@ func diskError(err error) error {
 	return &oci.Error{Kind: oci.ErrUnavailable, Message: "the storage failed", Err: err}
 }
 
-// permOf returns the mode of the file of k: a blob's is for reading only.
-func permOf(k Key) fs.FileMode {
+// replace says how the file of k at path is written. A blob's is for reading
+// only.
+func (d *Disk) replace(path string, k Key, sync bool) replace {
+	how := replace{temp: cmp.Or(d.temp, filepath.Dir(path)), perm: filePerm, sync: sync}
 	if strings.HasPrefix(string(k), "c/b/") || strings.HasPrefix(string(k), "v/b/") {
-		return blobPerm
+		how.perm = blobPerm
 	}
-	return filePerm
+	return how
 }
 
 // Open opens the file of k. The body is an *os.File.
@@ -125,7 +135,7 @@ func (d *Disk) Put(_ context.Context, k Key, data []byte) error {
 	if err := d.ensureDir(dir); err != nil {
 		return diskError(err)
 	}
-	if err := d.files.replaceFile(path, data, true, permOf(k)); err != nil {
+	if err := d.files.replaceFile(path, data, d.replace(path, k, true)); err != nil {
 		return diskError(err)
 	}
 	return diskError(d.dirs.Sync(dir))
@@ -143,10 +153,10 @@ func (d *Disk) PutLoose(_ context.Context, k Key, data []byte) error {
 	defer d.tree.RUnlock()
 	_, err = os.Lstat(path)
 	replaces := err == nil
-	err = d.files.replaceFile(path, data, replaces, permOf(k))
+	err = d.files.replaceFile(path, data, d.replace(path, k, replaces))
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = d.makeDirs(filepath.Dir(path)); err == nil {
-			err = d.files.replaceFile(path, data, replaces, permOf(k))
+			err = d.files.replaceFile(path, data, d.replace(path, k, replaces))
 		}
 	}
 	return diskError(err)
@@ -159,10 +169,8 @@ func (d *Disk) Adopt(_ context.Context, k Key, f *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	// A sync that reported EIO has marked the pages clean: it must not be
-	// tried again on this file, a second one would succeed and lie.
 	if err := d.files.sync(f); err != nil {
-		return diskError(err)
+		return diskError(fmt.Errorf("%w: %w", errUnsynced, err))
 	}
 	if err := d.files.chmod(f, blobPerm); err != nil {
 		return diskError(err)

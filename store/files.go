@@ -1,8 +1,6 @@
 package store
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -116,27 +114,35 @@ const (
 // file beside it, syncs that, renames it and syncs the directory. The
 // directory must exist and be durable.
 func (s files) writeFile(path string, data []byte) error {
-	if err := s.replaceFile(path, data, true, filePerm); err != nil {
+	dir := filepath.Dir(path)
+	if err := s.replaceFile(path, data, replace{temp: dir, perm: filePerm, sync: true}); err != nil {
 		return err
 	}
-	return s.syncDir(filepath.Dir(path))
+	return s.syncDir(dir)
 }
 
-// replaceFile is writeFile without the sync of the directory and, unless sync
-// is set, of the file.
-func (s files) replaceFile(path string, data []byte, sync bool, perm fs.FileMode) (err error) {
-	tmp := filepath.Join(filepath.Dir(path), tempName())
-	f, err := s.create(tmp, perm)
+// replace says how replaceFile works.
+type replace struct {
+	temp string      // directory of the new file until it is renamed
+	perm fs.FileMode // of the new file
+	sync bool        // whether it is synced before it is renamed
+}
+
+// replaceFile writes a new file and renames it to path. The name is not
+// durable until the directory is synced.
+func (s files) replaceFile(path string, data []byte, how replace) (err error) {
+	tmp := filepath.Join(how.temp, tempPrefix+random())
+	f, err := s.create(tmp, how.perm)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(tmp) // best effort: what stays is swept, or never listed
+			os.Remove(tmp) // best effort: what stays is swept, and never listed
 		}
 	}()
 	_, err = s.write(f, data)
-	if err == nil && sync {
+	if err == nil && how.sync {
 		err = s.sync(f)
 	}
 	if bad := f.Close(); err == nil {
@@ -148,12 +154,6 @@ func (s files) replaceFile(path string, data []byte, sync bool, perm fs.FileMode
 	return s.rename(tmp, path)
 }
 
-// tempPrefix starts the name of a file that is being written beside its
-// place. '~' is in no key, so such a file is never taken for an object.
+// tempPrefix starts the name of a file that is being written and has not its
+// own name yet. '~' is in no key, so such a file is never taken for an object.
 const tempPrefix = "~"
-
-func tempName() string {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return tempPrefix + hex.EncodeToString(b[:])
-}

@@ -81,11 +81,15 @@ func scoped(scope string, n ref.Name) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if scope == "" && n.Host == "" {
-		return "", oci.Errorf(oci.ErrInvalid, "", "the scope is empty")
-	}
-	if n.Host != "" && n.Host != scope {
+	switch {
+	case n.Host != "" && !ref.ValidHost(n.Host):
+		return "", oci.Errorf(oci.ErrInvalid, oci.CodeNameInvalid, "%q is not a host", n.Host)
+	case n.Host != "" && n.Host != scope:
 		scope = n.Host + "/" + scope
+	case scope == "":
+		return "", oci.Errorf(oci.ErrInvalid, "", "the scope is empty")
+	case strings.Contains(scope, "/"):
+		scope = "/" + scope // no host is empty, so this is nobody else's
 	}
 	return escape(scope) + "/" + repo, nil
 }

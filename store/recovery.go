@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -114,25 +113,6 @@ func (s *Store) sweepAlways(ctx context.Context) {
 func (s *Store) sweep() {
 	s.sweepSpools()
 	s.vault.sweepUploads()
-}
-
-// readDir lists a directory of ours, without what is being written there.
-func (s *Store) readDir(name string) ([]fs.DirEntry, error) {
-	list, err := os.ReadDir(s.path(name))
-	if err != nil {
-		return nil, err
-	}
-	kept := list[:0]
-	for _, e := range list {
-		if !strings.HasPrefix(e.Name(), tempPrefix) {
-			kept = append(kept, e)
-			continue
-		}
-		if fi, err := e.Info(); err == nil && s.cfg.now().Sub(fi.ModTime()) > maxAge {
-			s.removeQuietly(filepath.Join(s.path(name), e.Name()))
-		}
-	}
-	return kept, nil
 }
 
 // removeQuietly removes a file whose staying would cost nothing but room.

@@ -182,7 +182,7 @@ func (sp *Spool) note(synced bool) error {
 	if err != nil {
 		return err
 	}
-	return sp.store.files.replaceFile(sp.path+".st", b, synced, filePerm)
+	return sp.store.files.replaceFile(sp.path+".st", b, replace{temp: filepath.Dir(sp.path), perm: filePerm, sync: synced})
 }
 
 // Verify returns nil where the spool has the declared size and its digest is
@@ -305,7 +305,7 @@ func (s *Store) keepPartial(d oci.Digest, path string) {
 // recoverSpools remembers the spools that a fill can go on with, and removes
 // all other files of tmp.
 func (s *Store) recoverSpools() error {
-	list, err := s.readDir("tmp")
+	list, err := os.ReadDir(s.path("tmp"))
 	if err != nil {
 		return err
 	}

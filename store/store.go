@@ -88,6 +88,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 	s := &Store{dir: dir, cfg: cfg, log: cfg.log(), files: files{cfg.before},
 		partials: map[oci.Digest]string{}, boot: bootID(), touches: make(chan touch, 1024), stop: stop}
 	s.disk = newDisk(dir, s.files)
+	s.disk.temp = s.path("tmp") // where recovery sweeps what a crash leaves
 	s.bucket = s.disk
 	s.cache, s.vault = newCache(s), newVault(s)
 	if err := s.open(); err != nil {

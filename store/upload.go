@@ -109,7 +109,7 @@ func (u *Upload) record(g *growing, sync bool) error {
 	fs := u.v.store.files
 	if sync {
 		if err := fs.sync(g.f); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnsynced, err)
 		}
 	}
 	p, err := g.progress(-1, sync, u.v.store.boot)
@@ -210,7 +210,7 @@ func (u *Upload) begin() error {
 }
 
 // Append adds what r has, at off. See [oci.Upload].
-func (u *Upload) Append(ctx context.Context, off int64, r io.Reader) (size int64, err error) {
+func (u *Upload) Append(ctx context.Context, off int64, r io.Reader) (int64, error) {
 	if err := u.begin(); err != nil {
 		return u.Size(), err
 	}
@@ -222,19 +222,17 @@ func (u *Upload) Append(ctx context.Context, off int64, r io.Reader) (size int64
 	if !ok {
 		return u.Size(), u.lost()
 	}
-	defer func() {
-		// Bytes that could not be noted are dropped by the next Append.
-		bad := u.record(g, false)
-		if bad == nil {
-			u.size.Store(u.last.Offset)
-		}
-		bad = errors.Join(bad, g.f.Close())
-		if err == nil {
-			err = diskError(bad)
-		}
-		size = u.Size()
-	}()
-	return 0, u.receive(ctx, g, r)
+	err := u.receive(ctx, g, r)
+	bad := u.record(g, false)
+	u.size.Store(u.last.Offset) // what could not be noted is dropped by the next Append
+	bad = errors.Join(bad, g.f.Close())
+	if err == nil {
+		err = diskError(bad)
+	}
+	if errors.Is(err, errUnsynced) {
+		u.remove()
+	}
+	return u.Size(), err
 }
 
 // lost ends a session whose bytes are no longer what was noted.
@@ -302,6 +300,9 @@ func (u *Upload) Commit(ctx context.Context, d oci.Digest) (oci.Descriptor, erro
 		return oci.Descriptor{}, oci.Errorf(oci.ErrMismatch, oci.CodeDigestInvalid, "the content is %s, not %s", got, d)
 	}
 	if err := u.admit(ctx, d, g.f); err != nil {
+		if errors.Is(err, errUnsynced) {
+			u.remove()
+		}
 		return oci.Descriptor{}, fmt.Errorf("commit upload: %w", err)
 	}
 	u.remove()
@@ -351,7 +352,7 @@ func (s *Store) removeUpload(dir string) {
 
 // sweepUploads removes sessions that nobody went on with for a day.
 func (v *Vault) sweepUploads() {
-	list, err := v.store.readDir("up")
+	list, err := os.ReadDir(v.store.path("up"))
 	if err != nil {
 		v.store.log.Warn("cannot list the uploads", "err", err)
 		return

@@ -57,12 +57,16 @@ var (
 	_ oci.Uploader        = (*Vault)(nil)
 )
 
+// pinsPerRecord is how many pinned blobs count as one record in RAM: an image
+// has some ten, an index some hundred.
+const pinsPerRecord = 4
+
 func newVault(s *Store) *Vault {
 	n := s.cfg.records()
 	return &Vault{
 		store:   s,
 		tags:    newMemory[tagID, oci.Digest](n, nil),
-		pins:    newMemory[digestID, pin](n, nil),
+		pins:    newMemory[digestID](n*pinsPerRecord, func(p pin) int64 { return int64(len(p.Pins)) }),
 		links:   newMemory[digestID, inc](n, nil),
 		bytes:   newManifestMemory(s.cfg),
 		seed:    maphash.MakeSeed(),
