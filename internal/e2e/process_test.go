@@ -69,16 +69,6 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// ended reports whether the process is gone.
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // peakMemory is the largest resident size that the process has had, in bytes,
 // as the kernel counts it. The test is skipped where nobody counts.
 func (p *process) peakMemory(t testing.TB) int64 {
