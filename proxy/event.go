@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// An EventKind says what happened.
+type EventKind string
+
+// The kinds of event.
+const (
+	// EventRequest: a request was answered. Op, Result and Err are set; Err
+	// is nil where the caller got what it asked for.
+	EventRequest EventKind = "request"
+	// EventFill: a fill has ended, well (Err is nil) or not. Bytes, Kept,
+	// Duration and Ahead are set. A fill that found the blob stored, or never
+	// reached the upstream, has no event.
+	EventFill EventKind = "fill"
+	// EventMismatch: the upstream's content was not what its digest names.
+	EventMismatch EventKind = "mismatch"
+	// EventSide: a range far ahead of a fill was passed through from the
+	// upstream. Bytes is set.
+	EventSide EventKind = "side"
+	// EventStoreError: the cache could not store or read something. Err is
+	// set.
+	EventStoreError EventKind = "store_error"
+)
+
+// An Op is the kind of a request.
+type Op string
+
+// The kinds of request.
+const (
+	OpManifest  Op = "manifest"
+	OpResolve   Op = "resolve"
+	OpBlob      Op = "blob"
+	OpStat      Op = "stat"
+	OpTags      Op = "tags"
+	OpReferrers Op = "referrers"
+)
+
+// An Event tells what the Proxy did, for metrics and logs.
+type Event struct {
+	Kind     EventKind
+	Upstream string // the upstream's name
+	Op       Op
+	Result   oci.Result
+	Bytes    int64         // read from the upstream
+	Kept     int64         // bytes of a fill that an earlier one had left
+	Duration time.Duration // of a fill, until its bytes were verified
+	Ahead    bool          // a fill that no client had asked for when it started
+	Err      error
+}
+
+func (p *Proxy) observe(e Event) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(e)
+	}
+}
+
+// answered tells of a request's end.
+func (p *Proxy) answered(ctx context.Context, op Op, n ref.Name, err error) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(Event{Kind: EventRequest, Op: op, Upstream: n.Host, Result: oci.OutcomeOf(ctx).Result, Err: err})
+	}
+}
+
+// storeError tells of a cache that does not work; what it was needed for is
+// done in another way, or fails on its own.
+func (p *Proxy) storeError(doing string, n ref.Name, err error) {
+	p.log.Warn("the cache does not work", "doing", doing, "repository", n.String(), "err", err)
+	p.observe(Event{Kind: EventStoreError, Upstream: n.Host, Err: err})
+}

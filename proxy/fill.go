@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/store"
+)
+
+const (
+	// holdBack is how many bytes at the end of a blob nobody gets before the
+	// digest is right.
+	holdBack = 64 << 10
+	// fillBuffer is what one read from the upstream may bring.
+	fillBuffer = 256 << 10
+)
+
+// fills are the fills that run.
+type fills struct {
+	mu      sync.Mutex // guards all below
+	running map[oci.Digest]*fill
+	loading int                      // how many of them have not got all bytes yet
+	slots   map[string]chan struct{} // :: scope → a token for each fill that may load
+	buffers sync.Pool                // of *[fillBuffer]byte
+}
+
+// A fill is the one download of a blob. It belongs to no client: its readers
+// follow the spool file that it writes. Its life:
+//
+//	started   the upstream is being asked; nobody has got anything
+//	opened    the upstream has answered; readers get what is written, but
+//	          for the last 64 KiB
+//	verified  the digest is right; readers get everything
+//	done      stored and linked, or failed: whoever asks now looks into the
+//	          store, and starts another fill where it is not there
+type fill struct {
+	p      *Proxy
+	key    blobKey // its repository asks the upstream; the answer proves that one's right alone
+	public bool    // the scope is anonymous: the answer proves everybody's right
+	ahead  bool    // a prefetch started it
+	claim  int64   // bytes, as a manifest of the repository says; -1 where none does
+
+	opened chan struct{} // closed at opened, or at done where that never came
+	done   chan struct{} // closed at done
+	loaded sync.Once
+	read   int64 // bytes from the upstream; run's alone
+
+	mu       sync.Mutex // guards all below
+	isOpen   bool
+	from     string
+	spool    *store.Spool // of this try, held by the fill; nil before opened and after done
+	try      int          // counts the tries; the first is 1
+	same     agreement    // of this try with the one before
+	size     int64        // in bytes; -1 where the upstream did not say, until verified
+	ready    int64        // how many bytes readers may have
+	verified bool
+	err      error         // why it failed, once it has
+	wake     chan struct{} // closed at the next change; nil while nobody waits for one
+}
+
+// An agreement says how far the bytes of a second try are those of the first,
+// which some readers have got.
+type agreement struct {
+	bytes   int64 // from the start
+	settled bool  // it will not get more
+}
+
+var (
+	// errStored says that a fill found its blob in the store.
+	errStored = errors.New("the blob is stored already")
+	// errAgain says that the blob is to be looked for once more, from the start.
+	errAgain = errors.New("look again")
+)
+
+// fill returns the fill of a digest that runs, nil for none.
+func (p *Proxy) fill(d oci.Digest) *fill {
+	p.fills.mu.Lock()
+	defer p.fills.mu.Unlock()
+	return p.fills.running[d]
+}
+
+// startFill returns the fill of a digest and whether it was running already.
+func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined bool, err error) {
+	p.fills.mu.Lock()
+	defer p.fills.mu.Unlock()
+	if f := p.fills.running[k.digest]; f != nil {
+		return f, true, nil
+	}
+	k = k.clone()
+	f = &fill{p: p, key: k, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
+		opened: make(chan struct{}), done: make(chan struct{})}
+	if !p.spawn(f.run) {
+		return nil, false, errClosed()
+	}
+	if p.fills.running == nil {
+		p.fills.running = make(map[oci.Digest]*fill)
+	}
+	p.fills.running[k.digest] = f
+	p.fills.loading++
+	return f, false, nil
+}
+
+func (f *fill) run(ctx context.Context) {
+	err := f.fetch(ctx)
+	f.unload()
+	f.mu.Lock()
+	f.err = err
+	spool := f.spool
+	f.spool = nil
+	if !f.isOpen {
+		close(f.opened)
+	}
+	f.wakeAll()
+	f.mu.Unlock()
+	if spool != nil {
+		spool.Release()
+	}
+	f.p.fills.mu.Lock()
+	delete(f.p.fills.running, f.key.digest)
+	f.p.fills.mu.Unlock()
+	close(f.done)
+}
+
+// fetch brings the blob into the store. Readers have no use for an error that
+// comes after the blob was verified.
+func (f *fill) fetch(ctx context.Context) error {
+	if f.p.isStored(f.key.digest) {
+		return errStored // by a fill that ended since the client looked
+	}
+	leave, err := f.enter(ctx)
+	if err != nil {
+		return err
+	}
+	spool, err := f.load(ctx)
+	leave()
+	f.unload() // what is left needs neither buffer nor upstream
+	if err != nil {
+		return err
+	}
+	return f.keep(spool)
+}
+
+// enter waits until the scope may have one more fill. Scopes do not share
+// their slots, so that an upstream that stalls does not hold up another one.
+func (f *fill) enter(ctx context.Context) (leave func(), err error) {
+	all := &f.p.fills
+	all.mu.Lock()
+	if all.slots == nil {
+		all.slots = make(map[string]chan struct{})
+	}
+	slots := all.slots[f.key.scope]
+	if slots == nil {
+		slots = make(chan struct{}, f.p.cfg.upstreamFills())
+		all.slots[f.key.scope] = slots
+	}
+	all.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, errClosed()
+	}
+}
+
+// unload says that the fill needs the upstream no more.
+func (f *fill) unload() {
+	f.loaded.Do(func() {
+		f.p.fills.mu.Lock()
+		f.p.fills.loading--
+		f.p.fills.mu.Unlock()
+		f.p.ahead.unloaded(f)
+	})
+}
+
+// keep stores what was verified, and links it. Readers have all of it already,
+// so an error costs them nothing; the next one fetches it again.
+func (f *fill) keep(spool *store.Spool) error {
+	n := f.key.name
+	// What was verified is stored even while the Proxy is being closed.
+	if err := spool.Commit(context.WithoutCancel(f.p.ctx)); err != nil {
+		f.p.storeError("store blob", n, err)
+		return broken(err)
+	}
+	if err := f.p.link(f.key, f.public); err != nil {
+		f.p.storeError("link blob", n, err)
+	}
+	return nil
+}
+
+// isStored reports whether the bytes of d are here. That gives nobody a right
+// to them.
+func (p *Proxy) isStored(d oci.Digest) bool {
+	_, err := p.cache.Stat(d)
+	return err == nil
+}
+
+// linked reports whether the repository has the right to read a blob.
+func (p *Proxy) linked(pol *Policy, k blobKey) bool {
+	if pol.Anonymous {
+		scope, n := public(k.repo)
+		if p.cache.Linked(scope, n, k.digest) {
+			return true
+		}
+	}
+	return p.cache.Linked(k.scope, k.name, k.digest)
+}
+
+// link gives the repository, or everybody who has nothing but this scope, the
+// right to read a blob.
+func (p *Proxy) link(k blobKey, everybody bool) error {
+	scope, n := k.scope, k.name
+	if everybody {
+		scope, n = public(k.repo)
+	}
+	return p.cache.Link(scope, n, k.digest)
+}
+
+// public is the place of the links that hold for all repositories of a scope.
+// No upstream's scope ends like this, since the names of hosts have no '|'.
+func public(in repo) (scope string, n ref.Name) {
+	return in.scope + "|public", ref.Name{Host: in.name.Host, Path: "all"}
+}
+
+// claimed returns the size that a manifest of the repository gives a blob, -1
+// where none is known.
+func (p *Proxy) claimed(k blobKey) int64 {
+	if size, ok := p.sizes.get(k); ok {
+		return size
+	}
+	return -1
+}

@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/store"
+)
+
+// A try is one attempt to download a blob into a spool.
+type try struct {
+	f      *fill
+	spool  *store.Spool
+	before *store.Spool // of the try before, whose content was wrong; nil for none
+	body   io.ReadCloser
+	size   int64 // in bytes, as the upstream says; -1 where it does not
+	kept   int64 // bytes that an earlier fill left in the spool
+	begun  bool  // readers have been given the spool
+	same   agreement
+}
+
+// load downloads the blob and verifies it; the spool that it returns is the
+// fill's. Content that is wrong is tried once more where there is another place
+// to have it from.
+func (f *fill) load(ctx context.Context) (*store.Spool, error) {
+	start := f.p.cfg.now()
+	t := &try{f: f}
+	again, err := t.run(ctx)
+	if again {
+		f.p.log.Warn("wrong content, asking elsewhere", "digest", f.key.digest, "repository", f.key.name.String(), "err", err)
+		next := &try{f: f, before: t.spool}
+		if _, second := next.run(ctx); next.begun {
+			t.spool.Release()
+			t, err = next, second
+		}
+	}
+	if !t.begun {
+		return nil, err
+	}
+	f.report(t, start, err)
+	if mismatched(err) {
+		f.p.negative.quarantine(f.key, err, f.p.cfg.now())
+	}
+	return t.spool, err
+}
+
+// run is one try. Once it has begun, the spool is the fill's, who releases it;
+// that of the try before is the caller's again. Where the try fails, its spool
+// has ended. Again says that the content was wrong and that another place may
+// have it right.
+func (t *try) run(ctx context.Context) (again bool, err error) {
+	if err := t.open(ctx); err != nil {
+		return false, err
+	}
+	defer t.body.Close()
+	t.begun = true
+	t.f.begin(t)
+	if err = t.copy(); err == nil {
+		if err = t.spool.Verify(); err == nil {
+			t.f.release(t.spool.Size())
+			return false, nil
+		}
+	}
+	n := t.f.key.name
+	switch {
+	case mismatched(err):
+		again = t.reject()
+		err = fault(n, oci.CodeBlobUnknown, err)
+		t.end("discard partial blob", t.spool.Discard)
+	case ctx.Err() != nil:
+		err = errClosed()
+		t.end("keep partial blob", t.spool.Keep)
+	case isStorage(err):
+		t.f.p.storeError("write blob", n, err)
+		err = broken(err)
+		t.end("discard partial blob", t.spool.Discard)
+	default:
+		err = fault(n, oci.CodeBlobUnknown, err)
+		t.end("keep partial blob", t.spool.Keep)
+	}
+	return again, err
+}
+
+// open makes the spool and opens the upstream's body where the spool ends.
+func (t *try) open(ctx context.Context) error {
+	f := t.f
+	for range 2 {
+		spool, err := f.p.cache.Spool(f.key.digest, f.claim)
+		if err != nil {
+			f.p.storeError("make room for blob", f.key.name, err)
+			return broken(err)
+		}
+		t.spool, t.kept = spool, spool.Size()
+		if t.kept > 0 && spool.Verify() == nil {
+			return t.complete(ctx)
+		}
+		err = t.ask(ctx)
+		if err == nil && t.fits() {
+			return nil
+		}
+		if err == nil && t.kept == 0 {
+			return t.resize()
+		}
+		if err != nil && (t.kept == 0 || !mismatched(err)) {
+			t.end("keep partial blob", spool.Keep)
+			spool.Release()
+			return err
+		}
+		// What an earlier fill left is not a beginning of this blob.
+		if err == nil {
+			t.body.Close()
+		}
+		t.end("discard partial blob", spool.Discard)
+		spool.Release()
+	}
+	return fault(f.key.name, "", fmt.Errorf("%w: no offset of %s fits", oci.ErrMismatch, f.key.digest))
+}
+
+// complete stores a partial that had all bytes when its fill was cut. Nobody
+// was asked, so nobody's right is proved: whoever waits looks into the store.
+func (t *try) complete(ctx context.Context) error {
+	defer t.spool.Release()
+	if err := t.spool.Commit(ctx); err != nil {
+		t.f.p.storeError("store blob", t.f.key.name, err)
+		return broken(err)
+	}
+	return errStored
+}
+
+// ask opens the upstream's body.
+func (t *try) ask(ctx context.Context) error {
+	k := t.f.key
+	err := t.f.p.ask(ctx, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
+		b, err := t.f.p.up.Blob(oci.WithOutcome(ctx, new(oci.Outcome)), k.name, k.digest, t.kept)
+		if err != nil {
+			return err
+		}
+		if b.Offset != t.kept {
+			b.Body.Close()
+			return fmt.Errorf("%w: the body starts at %d, not %d", oci.ErrMismatch, b.Offset, t.kept)
+		}
+		t.body, t.size = b.Body, b.Size
+		t.f.heard(b.From)
+		return nil
+	})
+	t.f.p.negative.note(k.negative(), err, missingBlob, t.f.p.cfg.now())
+	return err
+}
+
+// fits reports whether the spool expects the size that the upstream says.
+func (t *try) fits() bool {
+	return t.spool.Want() == t.size || t.kept > 0 && (t.size < 0 || t.spool.Want() < 0 && t.kept <= t.size)
+}
+
+// resize exchanges an empty spool, made for the size that a manifest claims,
+// for one of the size that the upstream says. Which of them is right the
+// digest will tell.
+func (t *try) resize() error {
+	t.end("discard partial blob", t.spool.Discard)
+	t.spool.Release()
+	spool, err := t.f.p.cache.Spool(t.f.key.digest, t.size)
+	if err != nil {
+		t.body.Close()
+		t.f.p.storeError("make room for blob", t.f.key.name, err)
+		return broken(err)
+	}
+	t.spool = spool
+	return nil
+}
+
+// copy writes the body to the spool and lets the readers know.
+func (t *try) copy() error {
+	buffers := &t.f.p.fills.buffers
+	buf := getBuffer(buffers)
+	defer buffers.Put(buf)
+	for {
+		n, err := t.body.Read(buf[:])
+		if n > 0 {
+			if err := t.write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case t.spool.Size() == t.size:
+			return nil
+		case err == io.EOF:
+			return t.short()
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (t *try) write(b []byte) error {
+	if t.size >= 0 && t.spool.Size()+int64(len(b)) > t.size {
+		return fmt.Errorf("%w: more than the %d bytes that were said", oci.ErrMismatch, t.size)
+	}
+	n, err := t.spool.Write(b)
+	t.f.read += int64(n)
+	if err != nil && !mismatched(err) {
+		err = storageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	t.compare(b)
+	t.f.advance(t.spool.Size(), t.same)
+	return nil
+}
+
+// short returns an error where the body has ended before the blob.
+func (t *try) short() error {
+	if t.size >= 0 && t.spool.Size() < t.size {
+		return &oci.Error{Kind: oci.ErrUnavailable, Err: io.ErrUnexpectedEOF}
+	}
+	return nil
+}
+
+// compare finds out whether what was just written agrees with the try before.
+func (t *try) compare(written []byte) {
+	if t.before == nil || t.same.settled {
+		return
+	}
+	old := getBuffer(&t.f.p.fills.buffers)
+	defer t.f.p.fills.buffers.Put(old)
+	start := t.same.bytes
+	there := min(t.before.Size()-start, int64(len(written)))
+	n, _ := t.before.File().ReadAt(old[:there], start) // what cannot be read does not agree
+	same := common(old[:n], written)
+	t.same = agreement{start + int64(same), same < len(written)}
+}
+
+// common returns the length of the longest common beginning.
+func common(a, b []byte) int {
+	n := min(len(a), len(b))
+	if bytes.Equal(a[:n], b[:n]) {
+		return n
+	}
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+func getBuffer(pool *sync.Pool) *[fillBuffer]byte {
+	if b, ok := pool.Get().(*[fillBuffer]byte); ok {
+		return b
+	}
+	return new([fillBuffer]byte)
+}
+
+// reject tells the upstream that its bytes were wrong, and reports whether it
+// is worth asking again: because it knows another place, or because some of the
+// bytes were left by an earlier fill.
+func (t *try) reject() bool {
+	t.f.p.observe(Event{Kind: EventMismatch, Upstream: t.f.key.name.Host, Op: OpBlob})
+	r, ok := t.body.(oci.Rejecter)
+	elsewhere := ok && r.Reject()
+	return t.before == nil && (elsewhere || t.kept > 0)
+}
+
+// end ends the spool in one way or another. An error there changes nothing for
+// the readers.
+func (t *try) end(doing string, how func() error) {
+	if err := how(); err != nil {
+		t.f.p.storeError(doing, t.f.key.name, err)
+	}
+}
+
+// report tells of a fill that has got an answer.
+func (f *fill) report(t *try, start time.Time, err error) {
+	e := Event{Kind: EventFill, Upstream: f.key.name.Host, Op: OpBlob, Bytes: f.read, Kept: t.kept,
+		Duration: f.p.cfg.now().Sub(start), Ahead: f.ahead, Err: err}
+	f.p.observe(e)
+	args := []any{"digest", f.key.digest, "repository", f.key.name.String(), "bytes", e.Bytes, "kept", e.Kept, "dur", e.Duration}
+	if err != nil {
+		f.p.log.Warn("fill failed", append(args, "err", err)...)
+		return
+	}
+	f.p.log.Debug("fill complete", args...)
+}
+
+// A storageError is one of our own disk, not of the upstream.
+type storageError struct{ error }
+
+func (e storageError) Unwrap() error { return e.error }

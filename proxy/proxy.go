@@ -1,0 +1,242 @@
+// Package proxy is the pull-through cache: an [oci.Reader] over another one,
+// the upstream, with a [store.Cache] below.
+//
+// A manifest or blob that is stored is answered without asking anybody. A tag
+// is answered from the store while it is fresh, and compared with the upstream
+// (one HEAD, however many ask) once it is not; where the upstream cannot be
+// asked, what is stored is answered with a warning. A blob that is not stored
+// is fetched by a fill: one download for each digest, that belongs to no
+// client. It writes a spool file, and every client reads that file while it
+// grows, so that a slow client slows nobody and a departing one ends nothing.
+// The last 64 KiB are held back until the digest is right.
+//
+// Bytes are stored once, but the right to read them is a link from a
+// repository, as the credential in use sees it (a scope): content of one
+// scope never answers for another.
+//
+//	p := proxy.New(upstream, st.Cache(), proxy.Config{})
+//	defer p.Close(ctx)
+//	m, err := p.Manifest(ctx, r)
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/store"
+)
+
+var (
+	_ oci.Reader          = (*Proxy)(nil)
+	_ oci.Lister          = (*Proxy)(nil)
+	_ oci.ReferrersLister = (*Proxy)(nil)
+)
+
+// A Policy says how one upstream's content is cached.
+type Policy struct {
+	// Scope names the upstream and the credential that is used there; content
+	// of one scope never answers for another. "" means the upstream's name.
+	Scope string
+	// Anonymous says that this scope has no credential: what can be fetched
+	// through it is public, and a blob that was fetched for one of its
+	// repositories may be read through all of them.
+	Anonymous bool
+	// TagTTL is how long a tag is answered without asking the upstream.
+	// 0 means always ask, a negative value never ask again once it was seen.
+	TagTTL time.Duration
+	// Immutable tags are never asked for again once they were seen.
+	Immutable []*regexp.Regexp
+	// MaxStale limits how long after its last check a tag is answered while
+	// the upstream cannot be asked. 0 means no limit.
+	MaxStale time.Duration
+	// ServeStaleOn404 answers a tag that the upstream has no more.
+	ServeStaleOn404 bool
+}
+
+// Config configures a Proxy. The zero value works.
+type Config struct {
+	// Policy returns the policy for an upstream, that is, for a
+	// ref.Name.Host. It is called for each request, from several goroutines.
+	// Nil means a TagTTL of 60 s for all.
+	Policy func(upstream string) Policy
+	// Log gets what an operator would act on; nil discards it.
+	Log *slog.Logger
+	// Now tells the time; nil means time.Now.
+	Now func() time.Time
+	// Observe is told of every request and fill, for metrics. It is called
+	// from several goroutines and must not block. Nil means nobody listens.
+	Observe func(Event)
+	// PrefetchFills is how many fills may run at once before no further one is
+	// started ahead of the clients. 0 means 6, a negative value means that
+	// blobs are fetched only when a client asks.
+	PrefetchFills int
+	// PrefetchBytes limits the sum of the sizes of the blobs that are being
+	// fetched ahead of the clients. 0 means 4 GiB.
+	PrefetchBytes int64
+	// HeaderTimeout is how long a client waits for the upstream's first
+	// answer. 0 means 25 s: containerd gives up at 30.
+	HeaderTimeout time.Duration
+	// StaleWait is how long a client waits for the upstream where a stored tag
+	// could be answered instead. 0 means 1 s.
+	StaleWait time.Duration
+	// UpstreamFills is how many fills may run at once for each scope; further
+	// ones wait. 0 means 64. Each has a buffer of 256 KiB.
+	UpstreamFills int
+}
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+func (c *Config) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Log
+}
+
+func (c *Config) headerTimeout() time.Duration { return orDefault(c.HeaderTimeout, 25*time.Second) }
+func (c *Config) staleWait() time.Duration     { return orDefault(c.StaleWait, time.Second) }
+func (c *Config) prefetchFills() int           { return orDefault(c.PrefetchFills, 6) }
+func (c *Config) prefetchBytes() int64         { return orDefault(c.PrefetchBytes, 4<<30) }
+func (c *Config) upstreamFills() int           { return orDefault(c.UpstreamFills, 64) }
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// A Proxy answers from its cache and, where that does not do, from its
+// upstream. A ref.Name.Host is the upstream's name. How a request was answered
+// is written to the [oci.Outcome] of its context. All methods are safe for
+// concurrent use.
+//
+// Errors are [oci.Error] values whose message is made here: nothing of what an
+// upstream wrote is shown to clients. An upstream that refuses our credentials
+// is ErrDenied, never ErrUnauthorized, which would send a client to log in
+// with us; one that limits requests is ErrUnavailable with
+// [oci.CodeTooManyRequests]; one that is no registry is ErrMismatch.
+type Proxy struct {
+	cfg   Config
+	log   *slog.Logger
+	up    oci.Reader
+	cache *store.Cache
+
+	manifests group[manifestKey, fetched]        // GETs of a manifest
+	resolves  group[manifestKey, oci.Descriptor] // HEADs of a manifest by digest
+	tags      group[tagKey, checked]             // checks of a tag
+	moves     group[tagKey, fetched]             // GETs of a manifest by tag
+	proofs    group[blobKey, oci.Descriptor]     // HEADs of a blob
+	lists     group[manifestKey, []oci.Descriptor]
+
+	negative *negatives
+	health   *health
+	troubles *recent[tagKey, trouble]
+	sizes    *recent[blobKey, int64]         // sizes of blobs, as manifests of the repository claim
+	seen     *recent[manifestKey, struct{}]  // manifests whose blobs are noted in sizes
+	listed   *recent[manifestKey, referrers] // answers of Referrers
+	fills    fills
+	ahead    *prefetcher
+	sides    chan struct{} // a token for each pass-through request that may run
+
+	// ctx is the life of all work that outlives a request; quit is closed
+	// before it ends, when no new work may start.
+	ctx    context.Context
+	cancel context.CancelFunc
+	quit   chan struct{}
+
+	mu     sync.Mutex // guards closed and work.Add
+	closed bool
+	work   sync.WaitGroup
+}
+
+// How much is remembered, in entries. An entry is a few hundred bytes.
+const (
+	maxNegatives = 8192
+	maxTroubles  = 4096
+	maxSizes     = 16384
+	maxSeen      = 4096
+	maxListed    = 1024
+	maxSides     = 8
+)
+
+// New returns a Proxy for an upstream, which may also be an [oci.Lister] and
+// an [oci.ReferrersLister]. The caller closes the Proxy, and the store only
+// after it.
+func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
+	p := &Proxy{cfg: cfg, log: cfg.log(), up: up, cache: c,
+		negative: newNegatives(maxNegatives),
+		health:   newHealth(),
+		troubles: newRecent[tagKey, trouble](maxTroubles),
+		sizes:    newRecent[blobKey, int64](maxSizes),
+		seen:     newRecent[manifestKey, struct{}](maxSeen),
+		listed:   newRecent[manifestKey, referrers](maxListed),
+		sides:    make(chan struct{}, maxSides),
+		quit:     make(chan struct{}),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.ahead = newPrefetcher(p)
+	return p
+}
+
+// Close starts no new work and waits for what runs: fills, and what is being
+// stored. When ctx ends first, fills are cut, keep what they have for the next
+// start, and the error is that of ctx. What is stored can still be read.
+func (p *Proxy) Close(ctx context.Context) error {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.quit)
+	}
+	p.mu.Unlock()
+	defer p.cancel()
+
+	idle := make(chan struct{})
+	go func() {
+		p.work.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		p.cancel()
+		<-idle
+		return ctx.Err()
+	}
+}
+
+// spawn runs f in a goroutine that Close waits for. It reports false where the
+// Proxy is closed and f will not run.
+func (p *Proxy) spawn(f func(ctx context.Context)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.work.Go(func() { f(p.ctx) })
+	return true
+}
+
+// policy returns the policy for n's upstream, and n as its scope sees it.
+func (p *Proxy) policy(n ref.Name) (Policy, repo) {
+	pol := Policy{TagTTL: time.Minute}
+	if p.cfg.Policy != nil {
+		pol = p.cfg.Policy(n.Host)
+	}
+	if pol.Scope == "" {
+		pol.Scope = n.Host
+	}
+	return pol, repo{pol.Scope, n}
+}

@@ -1,0 +1,309 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/store"
+)
+
+const (
+	// authGrace is how long a stored tag is answered although the upstream
+	// refuses our credentials, which may be a mistake there.
+	authGrace = time.Hour
+	// confirmMissing is how far apart two checks are that must both find a tag
+	// gone before it is forgotten.
+	confirmMissing = time.Minute
+)
+
+// checked is the result of a check of a tag.
+type checked struct {
+	rec    store.TagRecord
+	result oci.Result
+	from   string
+}
+
+// trouble is what the upstream has lately said about a tag that is stored.
+type trouble struct {
+	missing time.Time // when it was first gone; zero where it was not
+	refused time.Time // when access was first refused
+}
+
+// tag returns what a tag points at. A stored tag that is fresh costs nothing;
+// otherwise one check runs for all who ask. Where the upstream cannot be asked
+// and the tag is stored, that is the answer, with a warning.
+func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (store.TagRecord, error) {
+	rec, err := p.cache.Tag(k.scope, k.name, k.tag)
+	stored := err == nil
+	now := p.cfg.now()
+	if stored && pol.fresh(k.tag, rec.ValidatedAt, now) {
+		o.Result, o.Age = oci.Hit, age(rec, now)
+		return rec, nil
+	}
+	if err := p.refusedTag(k, stored); err != nil {
+		o.Result = oci.Negative
+		return p.fallback(o, pol, k, rec, stored, err)
+	}
+	f, joined, err := p.tags.join(p, k,
+		func(ctx context.Context) (checked, error) { return p.check(ctx, pol, k) },
+		func(got checked) { p.keepTag(k, got.rec) })
+	if err != nil {
+		return p.fallback(o, pol, k, rec, stored, err)
+	}
+	got, err := p.waitCheck(ctx, f, k, stored)
+	if err != nil {
+		o.Result = missOr(joined)
+		if ctx.Err() != nil {
+			return rec, err
+		}
+		return p.fallback(o, pol, k, rec, stored, err)
+	}
+	o.Result, o.From, o.Age = got.result, got.from, age(got.rec, p.cfg.now())
+	if joined {
+		o.Result = oci.Coalesced
+	}
+	return got.rec, nil
+}
+
+// waitCheck waits for a check: where the tag is stored only for a moment,
+// counted from when the check began, so that a slow upstream costs one wait
+// and not one for each request.
+func (p *Proxy) waitCheck(ctx context.Context, f *flight[checked], k tagKey, stored bool) (checked, error) {
+	limit := p.cfg.headerTimeout()
+	if stored {
+		limit = max(p.cfg.staleWait()-p.cfg.now().Sub(f.start), 0)
+	}
+	got, err := f.wait(ctx, limit)
+	if err == errLate {
+		err = late(k.name)
+		if stored {
+			p.health.slow(lane{k.scope, false}, err, p.cfg.now())
+		}
+	}
+	return got, err
+}
+
+// refusedTag returns why the upstream need not be asked about a tag. Who has
+// it stored also leaves alone an upstream that has just failed.
+func (p *Proxy) refusedTag(k tagKey, stored bool) error {
+	now := p.cfg.now()
+	if err := p.negative.get(k.negative(), now); err != nil {
+		return err
+	}
+	if stored {
+		return p.health.down(lane{k.scope, false}, now)
+	}
+	return p.health.paused(lane{k.scope, false}, now)
+}
+
+// check asks the upstream what a tag points at: the flight of a tag.
+func (p *Proxy) check(ctx context.Context, pol *Policy, k tagKey) (checked, error) {
+	rec, err := p.cache.Tag(k.scope, k.name, k.tag)
+	stored := err == nil
+	if stored && pol.fresh(k.tag, rec.ValidatedAt, p.cfg.now()) {
+		return checked{rec, oci.Revalidated, ""}, nil // by a check that ended since the client looked
+	}
+	if err := p.refusedTag(k, stored); err != nil {
+		return checked{}, err
+	}
+	d, from, err := p.askHead(ctx, k.repo, k.name.WithTag(k.tag))
+	p.learn(pol, k, rec, stored, err)
+	if err != nil {
+		return checked{}, err
+	}
+	now := p.cfg.now()
+	if stored && rec.Digest == d.Digest {
+		rec.ValidatedAt = now
+		return checked{rec, oci.Revalidated, from}, nil
+	}
+	if stored && p.hasManifest(k.repo, rec.Digest) {
+		// The old image is complete as far as we know. It is given up only
+		// for a manifest that is here, not for one that may never come.
+		m, err := p.bring(ctx, k, d.Digest)
+		if err != nil {
+			return checked{}, err
+		}
+		d = m.Descriptor()
+	}
+	return checked{record(d, now), oci.Miss, from}, nil
+}
+
+// bring fetches the manifest that a tag was just said to point at. Where it is
+// gone by now, the tag has moved again, or the registry knows it by tag only.
+func (p *Proxy) bring(ctx context.Context, k tagKey, d oci.Digest) (oci.Manifest, error) {
+	m, err := p.byDigest(ctx, new(oci.Outcome), k.repo, d)
+	if !notFound(err) {
+		return m, err
+	}
+	m, _, err = p.askManifest(ctx, k.repo, k.name.WithTag(k.tag))
+	if err != nil {
+		return m, err
+	}
+	p.keepManifest(k.repo, m)
+	return m, nil
+}
+
+// byTag returns the manifest that a tag points at.
+func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (oci.Manifest, error) {
+	rec, err := p.tag(ctx, o, pol, k)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	var second oci.Outcome
+	m, err := p.byDigest(ctx, &second, k.repo, rec.Digest)
+	if notFound(err) && o.Result != oci.Stale {
+		m, err = p.moved(ctx, &second, k, rec.Digest)
+	}
+	if second.Result != oci.Hit && o.Result != oci.Stale {
+		o.Result, o.From = second.Result, second.From
+	}
+	return m, err
+}
+
+// moved fetches by tag what could not be fetched by the digest that the tag
+// had a moment ago: it may have moved in between.
+func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
+	f, joined, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
+		if rec, err := p.cache.Tag(k.scope, k.name, k.tag); err == nil && rec.Digest != gone {
+			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
+				return fetched{manifest: m}, nil // by a flight that ended since the client looked
+			}
+		}
+		m, from, err := p.askManifest(ctx, k.repo, k.name.WithTag(k.tag))
+		p.negative.note(k.negative(), err, missingTag, p.cfg.now())
+		return fetched{m, from}, err
+	}, func(got fetched) {
+		p.keepManifest(k.repo, got.manifest)
+		p.keepTag(k, record(got.manifest.Descriptor(), p.cfg.now()))
+	})
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	o.Result = missOr(joined)
+	got, err := f.wait(ctx, p.cfg.headerTimeout())
+	o.From = got.from
+	return got.manifest, waited(k.repo, err)
+}
+
+// learn remembers what the upstream said about a tag, and forgets a tag that is
+// gone for good.
+func (p *Proxy) learn(pol *Policy, k tagKey, rec store.TagRecord, stored bool, err error) {
+	now := p.cfg.now()
+	p.negative.note(k.negative(), err, missingTag, now)
+	if !stored {
+		return
+	}
+	t, _ := p.troubles.get(k)
+	switch {
+	case notFound(err) && t.missing.IsZero():
+		p.troubles.put(k, trouble{missing: now})
+	case notFound(err) && now.Sub(t.missing) >= confirmMissing && !pol.ServeStaleOn404:
+		if err := p.cache.DeleteTag(k.scope, k.name, k.tag); err != nil {
+			p.storeError("delete tag", k.name, err)
+		}
+		p.troubles.delete(k)
+		p.log.Info("a tag is gone at the upstream", "ref", k.name.WithTag(k.tag).String(), "digest", rec.Digest)
+	case notFound(err):
+	case refused(err) && t.refused.IsZero():
+		p.troubles.put(k, trouble{refused: now})
+		p.log.Warn("the upstream refuses our access", "ref", k.name.WithTag(k.tag).String(), "err", err)
+	case err == nil:
+		p.troubles.delete(k)
+	}
+}
+
+// fallback answers a tag that could not be checked: with what is stored, where
+// policy and the reason allow it.
+func (p *Proxy) fallback(o *oci.Outcome, pol *Policy, k tagKey, rec store.TagRecord, stored bool, why error) (store.TagRecord, error) {
+	now := p.cfg.now()
+	if !stored || !p.mayServe(pol, k, rec, why, now) {
+		return store.TagRecord{}, why
+	}
+	o.Result, o.Age = oci.Stale, age(rec, now)
+	o.Warning = fmt.Sprintf("stale: upstream %s %s, cached %s ago", k.name.Host, reason(why), short(o.Age))
+	return rec, nil
+}
+
+func (p *Proxy) mayServe(pol *Policy, k tagKey, rec store.TagRecord, why error, now time.Time) bool {
+	if pol.MaxStale > 0 && now.Sub(rec.ValidatedAt) > pol.MaxStale {
+		return false
+	}
+	switch {
+	case notFound(why):
+		return pol.ServeStaleOn404
+	case refused(why):
+		t, _ := p.troubles.get(k)
+		return now.Sub(t.refused) < authGrace
+	default:
+		return true
+	}
+}
+
+func (p *Proxy) keepTag(k tagKey, rec store.TagRecord) {
+	if err := p.cache.PutTag(k.scope, k.name, k.tag, rec); err != nil {
+		p.storeError("store tag", k.name, err)
+	}
+}
+
+func (p *Proxy) hasManifest(in repo, d oci.Digest) bool {
+	_, err := p.cache.Manifest(in.scope, in.name, d)
+	return err == nil
+}
+
+// fresh reports whether a tag that was checked then need not be checked now. A
+// check in the future says that the clock was moved back, and nothing else.
+func (pol *Policy) fresh(tag string, checked, now time.Time) bool {
+	if pol.TagTTL < 0 {
+		return true
+	}
+	if d := now.Sub(checked); d >= 0 && d < pol.TagTTL {
+		return true
+	}
+	return slices.ContainsFunc(pol.Immutable, func(re *regexp.Regexp) bool { return re.MatchString(tag) })
+}
+
+// record is the record of a tag that points at d, as was found out now.
+func record(d oci.Descriptor, now time.Time) store.TagRecord {
+	return store.TagRecord{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, FetchedAt: now, ValidatedAt: now}
+}
+
+// age is the time since a tag was last known to be current.
+func age(rec store.TagRecord, now time.Time) time.Duration {
+	return max(now.Sub(rec.ValidatedAt), 0)
+}
+
+// reason says in a few words why an upstream could not be asked.
+func reason(err error) string {
+	switch {
+	case limited(err):
+		return "limits requests"
+	case notFound(err):
+		return "has it no more"
+	case refused(err):
+		return "refuses access"
+	case timedOut(err):
+		return "does not answer in time"
+	case mismatched(err):
+		return "does not answer as a registry"
+	default:
+		return "unreachable"
+	}
+}
+
+// short writes a duration in its largest unit: 45s, 12m, 3h, 9d.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}

@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// maxAsk ends a request for a manifest, a descriptor or a list that its reader
+// would let run for ever, so that no flight blocks its key. It is no budget of
+// clients: those leave earlier.
+const maxAsk = 2 * time.Minute
+
+// ask runs one request to the upstream: not while the upstream has asked for
+// silence, and with its error made fit for clients and remembered, unless the
+// request was cut because ctx ended. Code is for content that is not there.
+func (p *Proxy) ask(ctx context.Context, l lane, n ref.Name, code string, do func() error) error {
+	if err := p.health.paused(l, p.cfg.now()); err != nil {
+		return err
+	}
+	err := do()
+	switch {
+	case err != nil && p.ctx.Err() != nil:
+		return errClosed()
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	err = fault(n, code, err)
+	p.health.note(l, err, p.cfg.now())
+	return err
+}
+
+// askHead asks for a manifest's descriptor.
+func (p *Proxy) askHead(ctx context.Context, r repo, asked ref.Ref) (d oci.Descriptor, from string, err error) {
+	request, o, cancel := detached(ctx)
+	defer cancel()
+	err = p.ask(ctx, lane{r.scope, false}, r.name, oci.CodeManifestUnknown, func() (err error) {
+		if d, err = p.up.Resolve(request, asked); err == nil && d.Digest.Validate() != nil {
+			err = oci.Errorf(oci.ErrMismatch, "", "the upstream names no digest for %s", asked)
+		}
+		return err
+	})
+	return d, o.From, err
+}
+
+// askManifest asks for a manifest and verifies it.
+func (p *Proxy) askManifest(ctx context.Context, r repo, asked ref.Ref) (m oci.Manifest, from string, err error) {
+	request, o, cancel := detached(ctx)
+	defer cancel()
+	err = p.ask(ctx, lane{r.scope, false}, r.name, oci.CodeManifestUnknown, func() (err error) {
+		if m, err = p.up.Manifest(request, asked); err != nil {
+			return err
+		}
+		want := asked.Digest
+		if want == "" {
+			want = m.Digest
+		}
+		if got := oci.FromBytes(m.Raw, want); got != want {
+			p.observe(Event{Kind: EventMismatch, Upstream: r.name.Host, Op: OpManifest})
+			return fmt.Errorf("%w: manifest %s has the content of %s", oci.ErrMismatch, want, got)
+		}
+		m.Digest = want
+		return nil
+	})
+	return m, o.From, err
+}
+
+// askStat asks for a blob's size.
+func (p *Proxy) askStat(ctx context.Context, r repo, d oci.Digest) (desc oci.Descriptor, err error) {
+	request, _, cancel := detached(ctx)
+	defer cancel()
+	err = p.ask(ctx, lane{r.scope, true}, r.name, oci.CodeBlobUnknown, func() (err error) {
+		desc, err = p.up.Stat(request, r.name, d)
+		return err
+	})
+	return desc, err
+}
+
+// detached returns the context of a request to the upstream, with an Outcome of
+// its own: that of a client belongs to the client.
+func detached(ctx context.Context) (context.Context, *oci.Outcome, context.CancelFunc) {
+	o := new(oci.Outcome)
+	ctx, cancel := context.WithTimeout(ctx, maxAsk)
+	return oci.WithOutcome(ctx, o), o, cancel
+}
