@@ -1,8 +1,14 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/entrepot/entrepot/internal/web"
+	"github.com/entrepot/entrepot/mirror"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/proxy"
 	"github.com/entrepot/entrepot/registry"
+	"github.com/entrepot/entrepot/remote"
 )
 
 // An observer turns the rooms' events into metrics.
@@ -10,4 +16,30 @@ type observer struct{ metrics *web.Metrics }
 
 func (o observer) registry(e registry.Event) {
 	o.metrics.Request(web.Request{Op: e.Op, Upstream: e.Name.Host, Result: string(e.Result), Code: e.Status, Bytes: e.Sent})
+}
+
+func (o observer) remote(e remote.Event) {
+	o.metrics.UpstreamRequest(web.UpstreamRequest{Upstream: labelOwner(e.Endpoint), Kind: string(e.Kind), Code: e.Code, Bytes: e.Bytes})
+}
+
+func (o observer) mirror(e mirror.Event) {
+	if e.Kind == mirror.Resume {
+		o.metrics.Resume(e.Ref.Host)
+	}
+}
+
+func (o observer) proxy(e proxy.Event) {
+	switch e.Kind {
+	case proxy.EventMismatch:
+		o.metrics.Mismatch(e.Upstream)
+	case proxy.EventFill:
+		result := "done"
+		switch {
+		case errors.Is(e.Err, oci.ErrMismatch):
+			result = "mismatch"
+		case e.Err != nil:
+			result = "failed"
+		}
+		o.metrics.Fill(web.Fill{Upstream: e.Upstream, Result: result, Duration: e.Duration})
+	}
 }

@@ -3,18 +3,40 @@ package cli
 import (
 	"context"
 	"log/slog"
-	"strings"
 
-	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/mirror"
+	"github.com/entrepot/entrepot/proxy"
+	"github.com/entrepot/entrepot/remote"
 	"github.com/entrepot/entrepot/store"
 )
 
-type pull struct{ proxy oci.Reader }
-
-func newPull([]upstream, *store.Cache, observer, string, *slog.Logger) (*pull, error) {
-	return &pull{}, nil
+// A pull is the far half of the server: what fetches from upstreams.
+type pull struct {
+	client *remote.Client
+	proxy  *proxy.Proxy
 }
 
-func (p *pull) close(context.Context) error { return nil }
+// newPull puts it together, from the far side to the near one. Nothing is
+// asked of any upstream.
+func newPull(ups []upstream, cache *store.Cache, o observer, instance string, log *slog.Logger) (*pull, error) {
+	client := remote.NewClient(remote.ClientConfig{
+		Log: log, UserAgent: "entrepot/" + readVersion().Version, InstanceID: instance, Observe: o.remote,
+	})
+	places, err := newPlaces(client, ups)
+	if err != nil {
+		return nil, err
+	}
+	up := mirror.New(mirror.Config{Plan: places.plan, Log: log, Observe: o.mirror})
+	return &pull{
+		client: client,
+		proxy:  proxy.New(up, cache, proxy.Config{Policy: newPolicies(ups).of, Log: log, Observe: o.proxy}),
+	}, nil
+}
 
-func (u upstream) plainHTTP() bool { return strings.HasPrefix(u.url, "http://") }
+// close waits for downloads until ctx ends, then cuts them; they keep what
+// they have.
+func (p *pull) close(ctx context.Context) error {
+	err := p.proxy.Close(ctx)
+	p.client.Close() // never fails
+	return err
+}
