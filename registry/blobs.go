@@ -57,6 +57,7 @@ func (c *call) statBlob(d oci.Digest) error {
 func (c *call) blobHeaders(d oci.Digest) {
 	c.outcome()
 	c.content(d, "application/octet-stream", true)
+	c.set("X-Content-Type-Options", "nosniff")
 }
 
 // streamBlob copies a blob whose size nobody knows. Its end is marked by

@@ -21,6 +21,7 @@ type call struct {
 	at     endpoint
 	query  query
 	ns     []string // values of the ns parameter, nil where there is none
+	id     string   // of the request
 	op     string
 	target target
 	reader oci.Reader // of the target
@@ -38,7 +39,8 @@ type call struct {
 }
 
 // set sets a header of the response; key is in canonical form. One array for
-// all values costs less than a slice for each.
+// all values costs less than a slice for each; and up to eight headers cost much
+// less than nine, since a map grows then.
 func (c *call) set(key, value string) {
 	c.vals = append(c.vals, value)
 	n := len(c.vals)
@@ -149,7 +151,6 @@ func (c *call) content(d oci.Digest, mediaType string, immutable bool) (etag str
 	c.set("Content-Type", mediaType)
 	c.set("Docker-Content-Digest", string(d))
 	c.set("Etag", etag)
-	c.set("X-Content-Type-Options", "nosniff")
 	c.set("Cache-Control", cacheControl(immutable))
 	return etag
 }

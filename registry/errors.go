@@ -235,6 +235,7 @@ func (c *call) fail(err error) {
 		// Until Access knows users, every caller is.
 		anonymous: true,
 	})
+	c.set("Docker-Distribution-Api-Version", "registry/2.0") // Docker looks for it at a 401
 	c.failHeaders(err, a)
 	body := c.errorBody(a)
 	c.set("Content-Type", "application/json")
@@ -288,6 +289,9 @@ func (c *call) errorBody(a answer) []byte {
 		Errors [1]one `json:"errors"`
 	}
 	all.Errors[0] = one{a.code, a.message, detail{c.at.name, c.at.ref}}
+	if c.at.resource == session {
+		all.Errors[0].Detail.Reference = "" // whoever asks knows it, whoever reads a log need not
+	}
 	body, err := json.Marshal(all)
 	if err != nil { // strings only
 		c.h.log.Error("error answer", slog.Any("err", err))

@@ -59,7 +59,7 @@ func (c *call) done() {
 
 func (c *call) event() Event {
 	e := Event{
-		ID:        c.header.Get("X-Request-Id"),
+		ID:        c.id,
 		Op:        c.op,
 		Method:    c.r.Method,
 		Proxied:   c.target.proxied,

@@ -102,8 +102,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.vals = c.arena[:0]
 	c.ctx = oci.WithOutcome(r.Context(), &c.out)
 	defer c.done()
-	c.set("Docker-Distribution-Api-Version", "registry/2.0")
-	c.set("X-Request-Id", h.requestID())
+	c.id = h.requestID()
+	c.set("X-Request-Id", c.id)
 	if err := c.serve(); err != nil {
 		c.fail(err)
 	}
@@ -259,6 +259,7 @@ func readOf(res resource) (action, bool) {
 
 // ping answers /v2/: clients ask it before anything else, so it asks nobody.
 func (c *call) ping() error {
+	c.set("Docker-Distribution-Api-Version", "registry/2.0")
 	c.set("Content-Type", "application/json")
 	return c.send([]byte("{}"))
 }

@@ -1,0 +1,96 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// oneManifest is the quickest backend there can be.
+type oneManifest struct {
+	oci.Reader
+	m oci.Manifest
+}
+
+func (o oneManifest) Manifest(ctx context.Context, _ ref.Ref) (oci.Manifest, error) {
+	oci.OutcomeOf(ctx).Result = oci.Hit
+	return o.m, nil
+}
+
+func manifestHandler(b testing.TB) (*Handler, oci.Manifest) {
+	raw := make([]byte, 1500)
+	m := oci.Manifest{MediaType: oci.TypeImageManifest, Digest: oci.FromBytes(raw, ""), Raw: raw}
+	h, err := New(Config{
+		Routes:  Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}, {Name: "ghcr.io"}, {Name: "quay.io"}}},
+		Proxied: oneManifest{m: m},
+		Access:  Access{Anonymous: Pull},
+		Observe: func(Event) {},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return h, m
+}
+
+// BenchmarkManifest measures this package alone, without net/http.
+func BenchmarkManifest(b *testing.B) {
+	h, m := manifestHandler(b)
+	for name, path := range map[string]string{
+		"digest": "/v2/library/alpine/manifests/" + string(m.Digest) + "?ns=docker.io",
+		"tag":    "/v2/docker.io/library/alpine/manifests/3.20",
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(&discardWriter{header: http.Header{}}, r)
+			}
+		})
+	}
+}
+
+type discardWriter struct{ header http.Header }
+
+func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w *discardWriter) WriteHeader(int)             {}
+
+// BenchmarkManifestHTTP measures whole requests over loopback connections,
+// client included.
+func BenchmarkManifestHTTP(b *testing.B) {
+	h, m := manifestHandler(b)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	request := []byte("GET /v2/library/alpine/manifests/" + string(m.Digest) + "?ns=docker.io HTTP/1.1\r\nHost: x\r\n\r\n")
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer conn.Close()
+		buf, size := make([]byte, 8<<10), 0
+		for pb.Next() {
+			if _, err := conn.Write(request); err != nil {
+				b.Error(err)
+				return
+			}
+			if size == 0 { // every answer is as long as the first
+				size, err = conn.Read(buf)
+			} else {
+				_, err = io.ReadFull(conn, buf[:size])
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
