@@ -32,7 +32,7 @@ type random struct {
 
 // randomBlock is how many bytes one generator makes, so that a read can start
 // in the middle.
-const randomBlock = 32 << 10
+const randomBlock = 4 << 10
 
 func (r random) Size() int64 { return r.size }
 
