@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -89,8 +90,17 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 			return &rangeError{b.Size}
 		}
 	}
-	c.blobHeaders(d)
 	file, isFile := b.Body.(*os.File)
+	if isFile { // it is asked for its size below, so that must be the blob's
+		info, err := file.Stat()
+		if err != nil {
+			return fmt.Errorf("ask blob's file for its size: %w", err)
+		}
+		if info.Size() != b.Size {
+			return fmt.Errorf("the blob's file has %d bytes, the blob %d", info.Size(), b.Size)
+		}
+	}
+	c.blobHeaders(d)
 	if isFile && strings.IndexByte(r.Header.Get("Range"), ',') < 0 {
 		http.ServeContent(c.w, r, "", time.Time{}, file)
 		return c.served(fileSent(file, c.header), nil)

@@ -23,6 +23,7 @@ type call struct {
 	ns     []string // values of the ns parameter, nil where there is none
 	id     string   // of the request
 	op     string
+	verb   verb
 	target target
 	reader oci.Reader // of the target
 	out    oci.Outcome

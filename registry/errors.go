@@ -211,7 +211,7 @@ func fallbackMessage(err error, a answer, in circumstances) string {
 		return "unavailable, try again later"
 	case a.status == http.StatusGatewayTimeout:
 		return "no answer in time"
-	case a.status == http.StatusRequestedRangeNotSatisfiable, a.status == http.StatusMethodNotAllowed, err == errLoop:
+	case a.status == http.StatusRequestedRangeNotSatisfiable, is[*methodError](err), err == errLoop:
 		return err.Error()
 	}
 	return messages[a.code]
@@ -230,7 +230,7 @@ func (c *call) fail(err error) {
 	}
 	a := answerTo(err, circumstances{
 		resource: c.at.resource,
-		write:    c.r.Method != http.MethodGet && c.r.Method != http.MethodHead,
+		write:    c.verb != pull,
 		proxied:  c.target.proxied,
 		// Until Access knows users, every caller is.
 		anonymous: true,

@@ -120,7 +120,7 @@ func (c *call) serve() error {
 		return errNoCredentials
 	}
 	do, ok := actionOf(c.at.resource, c.r.Method)
-	c.op = do.op
+	c.op, c.verb = do.op, do.verb
 	switch {
 	case c.at.resource == unknown:
 		return oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "no such path")
@@ -137,7 +137,7 @@ func (c *call) serve() error {
 	} else if c.target, err = c.h.table.route(c.at.name, c.ns); err != nil {
 		return err
 	}
-	if err := c.allow(do.verb); err != nil {
+	if err := c.allow(); err != nil {
 		return err
 	}
 	c.reader = c.h.cfg.Hosted
@@ -152,19 +152,19 @@ func (c *call) serve() error {
 
 // allow refuses what the caller may not do, and what nobody may do to an
 // upstream's names.
-func (c *call) allow(v verb) error {
+func (c *call) allow() error {
 	if c.target.proxied {
 		if c.r.Header["Via"] != nil && c.looped() {
 			return errLoop
 		}
-		switch v {
+		switch c.verb {
 		case push:
 			return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "read-only proxy namespace: %s belongs to an upstream", c.at.name)
 		case remove:
 			return &methodError{"GET, HEAD"}
 		}
 	}
-	if !c.h.cfg.Access.allows(v.level()) {
+	if !c.h.cfg.Access.allows(c.verb.level()) {
 		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "anonymous callers may only pull")
 	}
 	return nil
