@@ -34,7 +34,7 @@ type fills struct {
 //	opened    the upstream has answered; readers get what is written, but
 //	          for the last 64 KiB
 //	verified  the digest is right; readers get everything
-//	done      stored and linked, or failed: whoever asks now looks into the
+//	over      stored and linked, or failed: whoever asks now looks into the
 //	          store, and starts another fill where it is not there
 type fill struct {
 	p      *Proxy
@@ -43,8 +43,7 @@ type fill struct {
 	ahead  bool    // a prefetch started it
 	claim  int64   // bytes, as a manifest of the repository says; -1 where none does
 
-	opened chan struct{} // closed at opened, or at done where that never came
-	done   chan struct{} // closed at done
+	opened chan struct{} // closed at opened, or when it is over before that
 	loaded sync.Once
 	read   int64 // bytes from the upstream; run's alone
 
@@ -58,6 +57,8 @@ type fill struct {
 	ready    int64        // how many bytes readers may have
 	verified bool
 	err      error         // why it failed, once it has
+	over     bool          // there will be no change any more
+	readers  int
 	wake     chan struct{} // closed at the next change; nil while nobody waits for one
 }
 
@@ -91,7 +92,7 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 	}
 	k = k.clone()
 	f = &fill{p: p, key: k, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
-		opened: make(chan struct{}), done: make(chan struct{})}
+		opened: make(chan struct{})}
 	if !p.spawn(f.run) {
 		return nil, false, errClosed()
 	}
@@ -106,22 +107,12 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 func (f *fill) run(ctx context.Context) {
 	err := f.fetch(ctx)
 	f.unload()
-	f.mu.Lock()
-	f.err = err
-	spool := f.spool
-	f.spool = nil
-	if !f.isOpen {
-		close(f.opened)
-	}
-	f.wakeAll()
-	f.mu.Unlock()
-	if spool != nil {
-		spool.Release()
-	}
+	// First out of the way, then over: whoever is told to look again must not
+	// find this fill once more.
 	f.p.fills.mu.Lock()
 	delete(f.p.fills.running, f.key.digest)
 	f.p.fills.mu.Unlock()
-	close(f.done)
+	f.finish(err)
 }
 
 // fetch brings the blob into the store. Readers have no use for an error that

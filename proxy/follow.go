@@ -141,7 +141,7 @@ func (f *fill) reader(ctx context.Context, k blobKey, claim, off int64) (*follow
 		return nil, errAgain // what the upstream says about another repository says nothing about ours
 	case f.err != nil && !f.verified:
 		return nil, f.err
-	case f.spool == nil:
+	case f.over:
 		return nil, errAgain
 	}
 	r := &follower{f: f, ctx: ctx, key: k, size: f.size, spool: f.spool, try: f.try, pos: off, from: f.from}
@@ -153,6 +153,7 @@ func (f *fill) reader(ctx context.Context, k blobKey, claim, off int64) (*follow
 			Message: fmt.Sprintf("upstream %s sends %d bytes for a blob of which the manifest says %d", k.name.Host, r.size, claim)}
 	}
 	f.spool.Hold()
+	f.readers++
 	return r, nil
 }
 
@@ -231,17 +232,17 @@ func (r *follower) look(wanted int) (n int, change <-chan struct{}, err error) {
 var errWrong error = &oci.Error{Kind: oci.ErrMismatch, Message: "the upstream sent wrong content"}
 
 // follow goes over to the spool of a later try, once it is certain that what
-// was given is its beginning; it is errWrong once that is not so, or nobody
-// will know. The caller holds the fill's mu, which keeps its spool held.
+// was given is its beginning; it is errWrong once it is certain that it is not.
+// The caller holds the fill's mu.
 func (r *follower) follow() error {
 	f := r.f
 	switch {
 	case r.try == f.try:
-	case f.spool != nil && (r.given == 0 || f.same.bytes >= r.given):
+	case r.given == 0 || f.same.bytes >= r.given:
 		f.spool.Hold()
 		r.spool.Release()
 		r.spool, r.try = f.spool, f.try
-	case f.spool == nil || f.same.settled || f.verified:
+	case f.same.settled || f.verified:
 		return errWrong
 	}
 	return nil
@@ -252,8 +253,38 @@ func (r *follower) Close() error {
 	r.close.Do(func() {
 		r.leaveSide()
 		r.spool.Release()
+		r.f.left()
 	})
 	return nil
+}
+
+// left forgets a reader. The last one takes a fill's spool with it that is
+// done: those who lag behind may have to go over to it until then.
+func (f *fill) left() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers--
+	f.drop()
+}
+
+// finish ends the fill.
+func (f *fill) finish(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.over = err, true
+	if !f.isOpen {
+		close(f.opened)
+	}
+	f.wakeAll()
+	f.drop()
+}
+
+// drop gives up the spool where nobody needs it. The caller holds mu.
+func (f *fill) drop() {
+	if f.over && f.readers == 0 && f.spool != nil {
+		f.spool.Release()
+		f.spool = nil
+	}
 }
 
 // Seek moves to another position; nothing is read or waited for.
