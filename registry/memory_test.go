@@ -21,7 +21,8 @@ type memory struct {
 	mu      sync.Mutex // guards all below
 	repos   map[ref.Name]*memoryRepo
 	uploads map[string]*memoryUpload
-	calls   int // of reading methods
+	calls   int    // of reading methods
+	via     string // that the last of them was told
 	sparse  bool
 	err     error       // what every reading method returns, where not nil
 	outcome oci.Outcome // what it reports
@@ -55,6 +56,7 @@ var _ interface {
 func (m *memory) read(ctx context.Context, n ref.Name) (*memoryRepo, error) {
 	m.mu.Lock()
 	m.calls++
+	m.via = oci.Via(ctx)
 	o := oci.OutcomeOf(ctx)
 	o.Result, o.Age, o.Warning = m.outcome.Result, m.outcome.Age, m.outcome.Warning
 	if m.err != nil {

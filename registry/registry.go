@@ -54,7 +54,8 @@ type Config struct {
 	MaxPage int
 	// InstanceID is what this server puts into the Via header of requests to
 	// upstreams. A request that comes in with it went in a circle and is
-	// refused. "" means that nobody looks.
+	// refused; the Via of any other is handed on by oci.WithVia. "" means
+	// that nobody looks.
 	InstanceID string
 	// Log gets one line per request, Warn for statuses from 500, Debug for
 	// all others. Nil means discard.
@@ -154,8 +155,12 @@ func (c *call) serve() error {
 // upstream's names.
 func (c *call) allow() error {
 	if c.target.proxied {
-		if c.r.Header["Via"] != nil && c.looped() {
-			return errLoop
+		if via := c.r.Header["Via"]; via != nil {
+			all := strings.Join(via, ", ")
+			if c.h.cfg.InstanceID != "" && strings.Contains(all, c.h.cfg.InstanceID) {
+				return errLoop
+			}
+			c.ctx = oci.WithVia(c.ctx, all) // so that the others on the way see a circle too
 		}
 		switch c.verb {
 		case push:
@@ -168,19 +173,6 @@ func (c *call) allow() error {
 		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "anonymous callers may only pull")
 	}
 	return nil
-}
-
-// looped reports whether the request came from ourselves.
-func (c *call) looped() bool {
-	if c.h.cfg.InstanceID == "" {
-		return false
-	}
-	for _, via := range c.r.Header["Via"] {
-		if strings.Contains(via, c.h.cfg.InstanceID) {
-			return true
-		}
-	}
-	return false
 }
 
 // An action is what a method does to a resource.

@@ -289,6 +289,9 @@ func TestLoop(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("Via %q: got %d, want %d", via, w.Code, want)
 		}
+		if want == 200 && m.via != via {
+			t.Errorf("Via %q: the backend got %q", via, m.via)
+		}
 	}
 }
 
