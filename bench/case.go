@@ -11,6 +11,7 @@ import (
 // The servers, as tables name them.
 const (
 	entrepot     = "entrepot"
+	before       = "entrepot before" // of flag -before
 	nginx        = "nginx"
 	distribution = "distribution v3"
 	crane        = "crane registry"
@@ -69,6 +70,13 @@ func allCases(o options) []testCase {
 
 func selectCases(all []testCase, re *regexp.Regexp) []testCase {
 	return slices.DeleteFunc(all, func(c testCase) bool { return !re.MatchString(c.name) })
+}
+
+// withBefore adds the other state of Entrepot to a case.
+func (c testCase) withBefore() testCase {
+	at := slices.Index(c.servers, entrepot)
+	c.servers = slices.Insert(slices.Clone(c.servers), at+1, before)
+	return c
 }
 
 // measure runs the rounds of a case. In each, every server is measured once;

@@ -177,10 +177,10 @@ type proxy struct {
 func (b *bench) startProxy(ctx context.Context, server, upstream string) (proxy, error) {
 	p := proxy{dir: b.newName("cache")}
 	var err error
-	if server == entrepot {
-		p.process, err = b.startEntrepot(ctx, p.dir, upstream)
-	} else {
+	if server == distribution {
 		p.process, err = b.startDistribution(ctx, p.dir, upstream, false)
+	} else {
+		p.process, err = b.startEntrepot(ctx, server, p.dir, upstream)
 	}
 	return p, err
 }

@@ -34,6 +34,7 @@ type options struct {
 	quick    bool
 	list     bool
 	entrepot string // binary; "" builds it
+	before   string // binary of another state of Entrepot; "" for none
 	peers    string // directory, looked at before PATH
 	json     string // file; "" for none
 	temp     string // directory for the content; "" for the system's
@@ -68,6 +69,7 @@ func parseFlags(args []string) (options, error) {
 	f.BoolVar(&o.quick, "quick", false, "one round, windows of a second, and a 256 MiB blob in place of the 2 GiB one")
 	f.BoolVar(&o.list, "list", false, "print the names of the cases and leave")
 	f.StringVar(&o.entrepot, "entrepot", "", "the binary to measure (default: built from the directory above)")
+	f.StringVar(&o.before, "before", "", "another Entrepot binary, measured beside it: what a change is worth")
 	f.StringVar(&o.peers, "peers", "../.cache/bin", "where the peers are looked for, before PATH")
 	f.StringVar(&o.json, "json", "", "write every sample to this file")
 	f.StringVar(&o.temp, "temp", "", "where the content is kept while it runs; needs 8 GB (default: the system's)")
@@ -104,7 +106,11 @@ func run(ctx context.Context, o options) (err error) {
 	var rep report
 	rep.describe(b)
 	rep.printHead(os.Stdout)
-	for _, c := range cases {
+	for i, c := range cases {
+		if o.before != "" {
+			c = c.withBefore()
+			cases[i] = c
+		}
 		r, err := b.measure(ctx, c)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)

@@ -95,6 +95,7 @@ func (b *bench) findPrograms(ctx context.Context) error {
 		return errors.New("distribution's registry is needed as the origin:\n" +
 			"  go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2")
 	}
+	b.bin[before] = b.options.before
 	if !b.options.servers.MatchString(entrepot) {
 		return nil
 	}
@@ -135,8 +136,8 @@ func (b *bench) server(ctx context.Context, name string) (*process, error) {
 
 func (b *bench) startWarm(ctx context.Context, name string) (*process, error) {
 	switch name {
-	case entrepot:
-		return b.startEntrepot(ctx, b.newName("entrepot"), b.origin.addr)
+	case entrepot, before:
+		return b.startEntrepot(ctx, name, b.newName("entrepot"), b.origin.addr)
 	case nginx:
 		return b.startNginx(ctx)
 	case distribution:
@@ -154,9 +155,9 @@ func (b *bench) newName(what string) string {
 	return filepath.Join(b.temp, fmt.Sprintf("%s-%d", what, b.serial))
 }
 
-// startEntrepot starts `entrepot serve` with its store in dir, as a mirror of
-// one upstream.
-func (b *bench) startEntrepot(ctx context.Context, dir, upstream string) (*process, error) {
+// startEntrepot starts `entrepot serve`, of one state or the other, with its
+// store in dir, as a mirror of one upstream.
+func (b *bench) startEntrepot(ctx context.Context, name, dir, upstream string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -183,7 +184,7 @@ tag_ttl = "1h"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	return start(ctx, addr, dir+".log", nil, b.bin[entrepot], "serve", "--config", conf)
+	return start(ctx, addr, dir+".log", nil, b.bin[name], "serve", "--config", conf)
 }
 
 // startDistribution starts distribution's registry over the files in dir, as a
