@@ -35,12 +35,13 @@ func (m *Mirror) note(ctx context.Context, label string, err error) {
 }
 
 // wellFirst returns the indexes of the places in the order in which they are
-// asked.
+// asked. When the time of a place is over, one request tries it: of a hundred
+// that come at once not all shall wait for it.
 func (m *Mirror) wellFirst(places []Place) []int {
 	order := make([]int, 0, len(places))
 	var unwell []int
 	for i, p := range places {
-		if len(places) > 1 && m.health.has(p.Label) {
+		if len(places) > 1 && m.health.probe(p.Label, unwellFor) {
 			unwell = append(unwell, i)
 		} else {
 			order = append(order, i)
@@ -63,6 +64,19 @@ func (m *memory[K]) has(k K) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return time.Now().Before(m.until[k])
+}
+
+// probe is like has, but where the time has run out, only the first caller is
+// told so; for the others it begins anew.
+func (m *memory[K]) probe(k K, d time.Duration) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	until, ok := m.until[k]
+	if now := time.Now(); ok && !now.Before(until) {
+		m.until[k] = now.Add(d)
+		return false
+	}
+	return ok
 }
 
 func (m *memory[K]) add(k K, d time.Duration) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,8 @@ var name = ref.Name{Host: "docker.io", Path: path}
 type world struct {
 	*regtest.Shelf
 	places []*regtest.Memory
-	events []mirror.Event // from one goroutine
+	mu     sync.Mutex // guards events
+	events []mirror.Event
 	*mirror.Mirror
 }
 
@@ -45,7 +47,11 @@ func newWorld(labels ...string) *world {
 			}
 			return plan, nil
 		},
-		Observe: func(e mirror.Event) { w.events = append(w.events, e) },
+		Observe: func(e mirror.Event) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events = append(w.events, e)
+		},
 	})
 	return w
 }
@@ -282,6 +288,33 @@ func expect(t *testing.T, what string, got, want []int) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: asked %v, want %v", what, got, want)
 	}
+}
+
+// TestOneProbe holds that when the time of a dead place is over, one request
+// tries it and the others do not wait.
+func TestOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("a", "original")
+		img := w.AddImage(path, regtest.Image{})
+		ask := func() {
+			if _, err := w.Manifest(t.Context(), name.WithDigest(img.Digest)); err != nil {
+				t.Error(err)
+			}
+		}
+		w.all(0, regtest.Trouble{Delay: 5 * time.Second, Err: oci.ErrUnavailable})
+		ask()
+		time.Sleep(31 * time.Second)
+		w.places[0].ResetLog()
+		w.places[1].ResetLog()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(ask)
+		}
+		synctest.Wait()
+		expect(t, "ten at once", w.asked(), []int{1, 9})
+		all.Wait()
+		expect(t, "and the probe fell back", w.asked(), []int{1, 10})
+	})
 }
 
 // TestEmptyReferrers holds that a mirror without signatures does not hide

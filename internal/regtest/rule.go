@@ -3,7 +3,9 @@ package regtest
 import "sync"
 
 // A Match says which requests a rule is for. The zero value matches every
-// request.
+// request. With Method HEAD and a status it makes the registries whose HEAD is
+// refused while GET works (public.ecr.aws, Harbor; C9); with Kind Token those
+// whose token server is the one that is busy.
 type Match struct {
 	Kind   Kind             // "" matches every kind
 	Method string           // "" matches every method
