@@ -14,74 +14,75 @@ type step struct {
 }
 
 // files makes every change to the file system that the store makes, one step a
-// call. A test can stand before each of them and let it fail, or take a copy
-// of the directory as a crash would leave it.
+// call. A test can stand before each of them: let it fail, say that it is done
+// already, or take a copy of the directory as a crash would leave it.
 type files struct {
-	before func(step) error // nil outside of tests
+	before func(step) (done bool, err error) // nil outside of tests
 }
 
-func (s files) check(op, path, to string) error {
+func (s files) check(op, path, to string) (done bool, err error) {
 	if s.before == nil {
-		return nil
+		return false, nil
 	}
-	if err := s.before(step{op, path, to}); err != nil {
-		return &os.PathError{Op: op, Path: path, Err: err}
+	done, err = s.before(step{op, path, to})
+	if err != nil {
+		err = &os.PathError{Op: op, Path: path, Err: err}
 	}
-	return nil
+	return done, err
 }
 
 // create makes a new file for reading and writing.
 func (s files) create(path string, perm fs.FileMode) (*os.File, error) {
-	if err := s.check("create", path, ""); err != nil {
+	if _, err := s.check("create", path, ""); err != nil {
 		return nil, err
 	}
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 }
 
 func (s files) write(f *os.File, p []byte) (int, error) {
-	if err := s.check("write", f.Name(), ""); err != nil {
+	if _, err := s.check("write", f.Name(), ""); err != nil {
 		return 0, err
 	}
 	return f.Write(p)
 }
 
 func (s files) truncate(f *os.File, size int64) error {
-	if err := s.check("truncate", f.Name(), ""); err != nil {
+	if done, err := s.check("truncate", f.Name(), ""); done || err != nil {
 		return err
 	}
 	return f.Truncate(size)
 }
 
 func (s files) sync(f *os.File) error {
-	if err := s.check("sync", f.Name(), ""); err != nil {
+	if done, err := s.check("sync", f.Name(), ""); done || err != nil {
 		return err
 	}
 	return f.Sync()
 }
 
 func (s files) chmod(f *os.File, perm fs.FileMode) error {
-	if err := s.check("chmod", f.Name(), ""); err != nil {
+	if done, err := s.check("chmod", f.Name(), ""); done || err != nil {
 		return err
 	}
 	return f.Chmod(perm)
 }
 
 func (s files) rename(from, to string) error {
-	if err := s.check("rename", from, to); err != nil {
+	if done, err := s.check("rename", from, to); done || err != nil {
 		return err
 	}
 	return os.Rename(from, to)
 }
 
 func (s files) remove(path string) error {
-	if err := s.check("remove", path, ""); err != nil {
+	if done, err := s.check("remove", path, ""); done || err != nil {
 		return err
 	}
 	return os.Remove(path)
 }
 
 func (s files) mkdir(path string) error {
-	if err := s.check("mkdir", path, ""); err != nil {
+	if done, err := s.check("mkdir", path, ""); done || err != nil {
 		return err
 	}
 	return os.Mkdir(path, dirPerm)
@@ -89,7 +90,7 @@ func (s files) mkdir(path string) error {
 
 // syncDir makes the names in a directory durable.
 func (s files) syncDir(path string) error {
-	if err := s.check("syncdir", path, ""); err != nil {
+	if done, err := s.check("syncdir", path, ""); done || err != nil {
 		return err
 	}
 	d, err := os.Open(path)
@@ -138,7 +139,7 @@ func (s files) replaceFile(path string, data []byte, how replace) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(tmp) // best effort: what stays is swept, and never listed
+			_ = s.remove(tmp) // what stays is swept, and never listed
 		}
 	}()
 	_, err = s.write(f, data)

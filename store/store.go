@@ -22,7 +22,8 @@ type Config struct {
 	Records       int              // how many tags, manifest records and links each pool keeps in RAM, of each kind; 0: 16,384
 	Sparse        bool             // the vault accepts an index whose children are not there
 
-	before func(step) error // tests stand before every change to the file system
+	before func(step) (bool, error) // see files; for tests
+	boot   string                   // stands for bootID; for tests
 }
 
 func (c Config) log() *slog.Logger {
@@ -86,7 +87,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background()) // ends with Close
 	s := &Store{dir: dir, cfg: cfg, log: cfg.log(), files: files{cfg.before},
-		partials: map[oci.Digest]string{}, boot: bootID(), touches: make(chan touch, 1024), stop: stop}
+		partials: map[oci.Digest]string{}, boot: cmp.Or(cfg.boot, bootID()), touches: make(chan touch, 1024), stop: stop}
 	s.disk = newDisk(dir, s.files)
 	s.disk.temp = s.path("tmp") // where recovery sweeps what a crash leaves
 	s.bucket = s.disk
