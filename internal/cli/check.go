@@ -71,7 +71,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 func (c *checker) notYet(f file) {
 	refuse := func(key string, asked bool) {
 		if asked {
-			c.add(key, hintOf(later("")), "it is not supported yet")
+			c.add(key, hintOf(later("")), "not supported yet")
 		}
 	}
 	refuse("rules", len(f.Rules) > 0)

@@ -102,6 +102,8 @@ func loadConfig(env Env, flags serveFlags) (config, error) {
 	}
 	if cfg.storage == "" {
 		cfg.storage, err = defaultStorage(env)
+	} else {
+		cfg.storage, err = filepath.Abs(cfg.storage)
 	}
 	return cfg, err
 }

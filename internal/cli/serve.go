@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,11 +65,8 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 	if err != nil {
 		return err
 	}
-	// The first signal ends ctx; from then on they have their usual effect, so
-	// that a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
 	l, err := listen(cfg)
@@ -82,7 +78,7 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 		return errors.Join(err, l.close())
 	}
 	s.announce(env.Stderr, l, opts.quiet)
-	return s.run(ctx, l)
+	return s.run(ctx, stop, l)
 }
 
 // listeners are the two sockets. They are opened before the store, so that a
@@ -130,8 +126,6 @@ func storeError(err error, dir string) error {
 		hint = fmt.Sprintf("this user may not write to %s; choose another directory with --storage", dir)
 	case errors.Is(err, syscall.ENOSPC):
 		hint = "the disk is full"
-	case strings.Contains(err.Error(), "in use"):
-		hint = "one directory is served by one process"
 	}
 	return failure(err, hint)
 }

@@ -147,13 +147,16 @@ func loadTLS(cfg config) (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// run serves until ctx ends, then drains and closes everything.
-func (s *server) run(ctx context.Context, l listeners) error {
+// run serves until ctx ends, then drains and closes everything. Before that it
+// calls release, which gives signals their usual effect back: a second one ends
+// the process at once.
+func (s *server) run(ctx context.Context, release func(), l listeners) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
+		release()
 		return s.shutdown()
 	})
 	if err := g.Wait(); err != nil {
