@@ -12,7 +12,7 @@ import (
 )
 
 // TestReject holds that wrong bytes are not asked for twice where there is
-// another place, and that the original is blamed last (decision 6).
+// another place (decision 6).
 func TestReject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld("a", "original")
@@ -50,6 +50,11 @@ func TestReject(t *testing.T) {
 			t.Error("bad for ever")
 		}
 	})
+}
+
+// TestRejectBlamesTheMirror holds that where both gave bytes, the original is
+// not the one that is left out.
+func TestRejectBlamesTheMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld("a", "original")
 		d := w.AddBlob(path, regtest.Random(1, 1000)).Digest
