@@ -40,10 +40,10 @@ func pullPodman(t *testing.T, at mirrorAt, im *image, by string) {
 		t.Errorf("podman knows the image as %s, want %s", digests, im.root().Digest)
 	}
 	saved := filepath.Join(dir, "saved")
-	podman("save", "--quiet", "--format", "docker-dir", "-o", saved, name)
+	podman("save", "--quiet", "--format", "oci-dir", "--uncompressed", "-o", saved, name)
 	for d := range im.layers() {
 		diff := im.diffs[d]
-		got, err := os.ReadFile(filepath.Join(saved, diff.Encoded()))
+		got, err := os.ReadFile(filepath.Join(saved, "blobs", "sha256", diff.Encoded()))
 		if err != nil || oci.FromBytes(got, "") != diff {
 			t.Errorf("podman has not unpacked layer %s to %s: %v", d, diff, err)
 		}

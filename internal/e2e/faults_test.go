@@ -237,10 +237,11 @@ func coldDown(t *testing.T, url string) {
 			}()
 		}
 		for range 30 {
-			a := <-done
-			a.status(t, http.StatusServiceUnavailable, "")
-			if a.Header.Get("Retry-After") == "" {
-				t.Errorf("%s: a 503 without Retry-After", path)
+			if a := <-done; !t.Failed() { // one is enough to see
+				a.status(t, http.StatusServiceUnavailable, "")
+				if a.Header.Get("Retry-After") == "" {
+					t.Errorf("%s: a 503 without Retry-After", path)
+				}
 			}
 		}
 	}

@@ -38,6 +38,7 @@ http: {addr: "127.0.0.1:0", secret: e2e}
 	cmd := exec.Command(bin, "serve", conf)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	p := startProcess(t, "distribution v3", cmd)
+	p.mute = true // the wire says more
 	m := p.log.wait(t, regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`))
 	o := &origin{process: p, direct: "http://" + m[1]}
 	o.wire = newWire(t, o.direct)

@@ -23,6 +23,7 @@ type process struct {
 	name string
 	cmd  *exec.Cmd
 	log  *logBuffer
+	mute bool          // its log is of no use where the test fails
 	done chan struct{} // closed once it was waited for
 }
 
@@ -43,7 +44,7 @@ func startProcess(t testing.TB, name string, cmd *exec.Cmd) *process {
 	}()
 	t.Cleanup(func() {
 		p.stop(t)
-		if t.Failed() {
+		if t.Failed() && !p.mute {
 			t.Logf("%s (pid %d) said at last:\n%s", name, cmd.Process.Pid, p.log.tail(20))
 		}
 	})
