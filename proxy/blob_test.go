@@ -265,8 +265,10 @@ func TestBlobClaim(t *testing.T) {
 		if _, _, err := r.pull("lies"); err != nil {
 			t.Fatal(err)
 		}
+		rule := r.up.On(regtest.Match{}, regtest.Trouble{End: regtest.EndStall, At: 10})
 		_, err := r.Blob(t.Context(), alpine, l.Digest, 0)
 		wantError(t, err, oci.ErrMismatch)
+		rule.Release()
 		synctest.Wait()
 		if !r.isStored(l.Digest) { // it is the manifest that is wrong
 			t.Error("the blob is not stored")

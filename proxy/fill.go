@@ -56,8 +56,8 @@ type fill struct {
 	size     int64        // in bytes; -1 where the upstream did not say, until verified
 	ready    int64        // how many bytes readers may have
 	verified bool
-	err      error         // why it failed, once it has
-	over     bool          // there will be no change any more
+	err      error // why it failed, once it has
+	over     bool  // there will be no change any more
 	readers  int
 	wake     chan struct{} // closed at the next change; nil while nobody waits for one
 }

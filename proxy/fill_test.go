@@ -38,9 +38,9 @@ func (r *rig) open(ctx context.Context, d oci.Digest) oci.Blob {
 func TestFillOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		c := regtest.Random(1, 5*mib)
+		c := regtest.Random(1, mib)
 		l := r.up.AddBlob(alpine.Path, c)
-		r.up.On(regtest.Match{}, regtest.Trouble{Delay: time.Second, Drip: regtest.Drip{Bytes: 32 << 10, Every: 10 * time.Millisecond}})
+		r.up.On(regtest.Match{}, regtest.Trouble{Delay: time.Second, Drip: regtest.Drip{Bytes: 16 << 10, Every: 10 * time.Millisecond}})
 		want := content(c)
 		var mu sync.Mutex
 		counts := map[oci.Result]int{}
@@ -541,7 +541,10 @@ func TestFillWithoutStore(t *testing.T) {
 // 32 clients of a cold blob of 200 MB need little memory: they read the spool
 // into buffers of their own.
 func TestFillMemory(t *testing.T) {
-	const size = 200_000_000
+	size := int64(200_000_000)
+	if raced {
+		size /= 20
+	}
 	r := newRig(t, Config{})
 	l := r.up.AddBlob(alpine.Path, regtest.Random(1, size))
 	r.up.ResetLog()

@@ -90,6 +90,7 @@ func TestResolveByDigest(t *testing.T) {
 		if _, err := r.Manifest(t.Context(), alpine.WithDigest(img.Digest)); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if got := results(t, 1, resolve); got[oci.Hit] != 1 {
 			t.Errorf("a stored manifest was answered as %v", got)
 		}
