@@ -105,7 +105,7 @@ func (c *call) outcome() {
 	if c.out.Result != "" {
 		c.set("X-Cache", xCache(c.out.Result))
 	}
-	if c.out.Age >= time.Second {
+	if c.out.Age >= time.Second || c.out.Result == oci.Stale {
 		c.set("Age", strconv.FormatInt(int64(c.out.Age/time.Second), 10))
 	}
 	if c.out.Warning != "" {

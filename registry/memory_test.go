@@ -179,8 +179,10 @@ func (m *memory) Repositories(_ context.Context, after string) iter.Seq2[string,
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []string
-	for n := range m.repos {
-		all = append(all, n.Path)
+	for n, repo := range m.repos {
+		if len(repo.manifests) > 0 {
+			all = append(all, n.Path)
+		}
 	}
 	return sortedAfter(all, after)
 }
