@@ -233,6 +233,22 @@ func (w *world) upload(chunks ...string) error {
 	if err != nil {
 		return err
 	}
+	whole := strings.Join(chunks, "")
+	// A power cut may take a session or a part of it, but what it says it has
+	// is what was sent.
+	w.facts["session"] = func(ctx context.Context, s *Store) error {
+		u, err := s.Vault().Upload(ctx, app, u.ID())
+		if errors.Is(err, oci.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			_, err = u.Append(ctx, -1, strings.NewReader(whole[u.Size():]))
+		}
+		if err == nil {
+			_, err = u.Commit(ctx, digestOf(whole))
+		}
+		return err
+	}
 	content := ""
 	for _, chunk := range chunks {
 		if _, err := u.Append(w.ctx, int64(len(content)), strings.NewReader(chunk)); err != nil {
@@ -240,6 +256,7 @@ func (w *world) upload(chunks ...string) error {
 		}
 		content += chunk
 	}
+	delete(w.facts, "session")
 	if _, err := u.Commit(w.ctx, digestOf(content)); err != nil {
 		return err
 	}

@@ -116,20 +116,22 @@ type fate struct {
 func fates(seed uint64) []fate {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	coin := func() bool { return rng.IntN(2) == 0 }
+	some := func(synced, now []byte) []byte {
+		switch rng.IntN(5) {
+		case 0:
+			return synced
+		case 1:
+			return now[:rng.IntN(len(now)+1)]
+		case 2:
+			return make([]byte, len(now)) // the size was written, the blocks were not
+		}
+		return now
+	}
 	return []fate{
 		{"kill", "boot 1", func() bool { return true }, func(_, now []byte) []byte { return now }},
 		{"power cut", "boot 2", func() bool { return false }, func(synced, _ []byte) []byte { return synced }},
-		{"untidy power cut", "boot 2", coin, func(synced, now []byte) []byte {
-			switch rng.IntN(4) {
-			case 0:
-				return synced
-			case 1:
-				return now[:rng.IntN(len(now)+1)]
-			case 2:
-				return make([]byte, len(now)) // the size was written, the blocks were not
-			}
-			return now
-		}},
+		{"untidy power cut", "boot 2", coin, some},
+		{"power cut that kept all names", "boot 2", func() bool { return true }, some},
 	}
 }
 
