@@ -22,9 +22,15 @@ const (
 type fills struct {
 	mu      sync.Mutex // guards all below
 	running map[oci.Digest]*fill
-	loading int                      // how many of them have not got all bytes yet
-	slots   map[string]chan struct{} // :: scope → a token for each fill that may load
-	buffers sync.Pool                // of *[fillBuffer]byte
+	loading int               // how many of them have not got all bytes yet
+	slots   map[string]*slots // :: scope → the slots of its fills, while there are any
+	buffers sync.Pool         // of *[fillBuffer]byte
+}
+
+// slots are the places of one scope's fills.
+type slots struct {
+	tokens chan struct{} // one for each fill that loads
+	users  int           // fills that load, or wait to; guarded by the mutex of the fills
 }
 
 // A fill is the one download of a blob. It belongs to no client: its readers
@@ -137,22 +143,39 @@ func (f *fill) fetch(ctx context.Context) error {
 // enter waits until the scope may have one more fill. Scopes do not share
 // their slots, so that an upstream that stalls does not hold up another one.
 func (f *fill) enter(ctx context.Context) (leave func(), err error) {
-	all := &f.p.fills
-	all.mu.Lock()
-	if all.slots == nil {
-		all.slots = make(map[string]chan struct{})
-	}
-	slots := all.slots[f.key.scope]
-	if slots == nil {
-		slots = make(chan struct{}, f.p.cfg.upstreamFills())
-		all.slots[f.key.scope] = slots
-	}
-	all.mu.Unlock()
+	s := f.p.fills.join(f.key.scope, f.p.cfg.upstreamFills())
 	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
+	case s.tokens <- struct{}{}:
+		return func() {
+			<-s.tokens
+			f.p.fills.part(f.key.scope, s)
+		}, nil
 	case <-ctx.Done():
+		f.p.fills.part(f.key.scope, s)
 		return nil, errClosed()
+	}
+}
+
+func (a *fills) join(scope string, size int) *slots {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.slots[scope]
+	if s == nil {
+		s = &slots{tokens: make(chan struct{}, size)}
+		if a.slots == nil {
+			a.slots = make(map[string]*slots)
+		}
+		a.slots[scope] = s
+	}
+	s.users++
+	return s
+}
+
+func (a *fills) part(scope string, s *slots) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(a.slots, scope)
 	}
 }
 

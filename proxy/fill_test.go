@@ -583,3 +583,25 @@ func TestFillMemory(t *testing.T) {
 		t.Errorf("upstream sent %d bytes, want %d", got, size)
 	}
 }
+
+// An upstream that neither goes on nor fails cannot block a digest for ever.
+func TestFillWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := r.up.AddBlob(alpine.Path, regtest.Random(1, mib))
+		r.up.On(regtest.Match{Times: 1}, regtest.Trouble{End: regtest.EndStall, At: 100})
+		start := time.Now()
+		_, _, err := r.read(alpine, l.Digest)
+		wantError(t, err, oci.ErrUnavailable)
+		if d := time.Since(start); d != maxStall {
+			t.Errorf("cut after %v, want %v", d, maxStall)
+		}
+		if _, _, err := r.read(alpine, l.Digest); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if r.fills.loading != 0 || len(r.fills.running) != 0 || len(r.fills.slots) != 0 {
+			t.Errorf("left behind: %d loading, %v, %v", r.fills.loading, r.fills.running, r.fills.slots)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -35,8 +36,12 @@ type condition struct {
 // health remembers which upstreams cannot be asked at the moment.
 type health struct {
 	mu    sync.Mutex         // guards lanes
-	lanes map[lane]condition // one for each configured upstream, at most twice
+	lanes map[lane]condition // those that are not well
 }
+
+// maxLanes is how many lanes may be unwell before those that may be asked
+// again are forgotten: hosts below a "*.suffix" are named by clients.
+const maxLanes = 1024
 
 func newHealth() *health { return &health{lanes: make(map[lane]condition)} }
 
@@ -78,7 +83,7 @@ func (h *health) note(l lane, err error, now time.Time) {
 		e, _ := errors.AsType[*oci.Error](err)
 		until := now.Add(min(max(e.RetryAfter, time.Second), maxPause))
 		if !paused || until.After(c.until) {
-			h.lanes[l] = condition{err: err, until: until}
+			h.set(l, condition{err: err, until: until}, now)
 		}
 	case paused:
 	case errors.Is(err, oci.ErrUnavailable), errors.Is(err, oci.ErrMismatch):
@@ -89,7 +94,7 @@ func (h *health) note(l lane, err error, now time.Time) {
 		if e, ok := errors.AsType[*oci.Error](err); ok {
 			wait = max(wait, min(e.RetryAfter, maxBackoff))
 		}
-		h.lanes[l] = condition{err: err, until: now.Add(wait), failures: c.failures + 1}
+		h.set(l, condition{err: err, until: now.Add(wait), failures: c.failures + 1}, now)
 	default:
 		delete(h.lanes, l)
 	}
@@ -101,8 +106,16 @@ func (h *health) slow(l lane, err error, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c := h.lanes[l]; !now.Before(c.until) {
-		h.lanes[l] = condition{err: err, until: now.Add(c.backoff()), failures: c.failures, slow: true}
+		h.set(l, condition{err: err, until: now.Add(c.backoff()), failures: c.failures, slow: true}, now)
 	}
+}
+
+// set notes a condition. The caller holds mu.
+func (h *health) set(l lane, c condition, now time.Time) {
+	if len(h.lanes) >= maxLanes {
+		maps.DeleteFunc(h.lanes, func(_ lane, c condition) bool { return !now.Before(c.until) })
+	}
+	h.lanes[l] = c
 }
 
 func (c condition) backoff() time.Duration {

@@ -22,7 +22,13 @@ type try struct {
 	kept   int64 // bytes that an earlier fill left in the spool
 	begun  bool  // readers have been given the spool
 	same   agreement
+	stall  *time.Timer // cuts the try
 }
+
+// maxStall cuts a try that makes no progress. The upstream's reader has its own
+// timeouts and goes on elsewhere long before that; this one only sees to it that
+// no fill can block its digest for ever.
+const maxStall = 10 * time.Minute
 
 // load downloads the blob and verifies it; the spool that it returns is the
 // fill's. Content that is wrong is tried once more where there is another place
@@ -54,7 +60,11 @@ func (f *fill) load(ctx context.Context) (*store.Spool, error) {
 // has ended. Again says that the content was wrong and that another place may
 // have it right.
 func (t *try) run(ctx context.Context) (again bool, err error) {
-	if err := t.open(ctx); err != nil {
+	watched, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.stall = time.AfterFunc(maxStall, cancel)
+	defer t.stall.Stop()
+	if err := t.open(watched); err != nil {
 		return false, err
 	}
 	defer t.body.Close()
@@ -202,6 +212,7 @@ func (t *try) write(b []byte) error {
 	}
 	n, err := t.spool.Write(b)
 	t.f.read += int64(n)
+	t.stall.Reset(maxStall)
 	if err != nil && !mismatched(err) {
 		err = storageError{err}
 	}

@@ -26,16 +26,21 @@ func (p *Proxy) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
 func (p *Proxy) manifest(ctx context.Context, r ref.Ref) (m oci.Manifest, err error) {
 	pol, in := p.policy(r.Name)
 	o := oci.OutcomeOf(ctx)
-	if r.Digest != "" {
+	switch {
+	case r.Digest != "":
 		m, err = p.byDigest(ctx, o, in, r.Digest)
-	} else {
+	case r.Tag != "":
 		m, err = p.byTag(ctx, o, &pol, tagKey{in, r.Tag})
+	default:
+		err = errNoReference
 	}
 	if err == nil {
 		p.noticed(&pol, in, m)
 	}
 	return m, err
 }
+
+var errNoReference = oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "neither a tag nor a digest is asked for")
 
 // Resolve returns the descriptor of the manifest that r names, at the cost of
 // at most a HEAD.
@@ -48,19 +53,27 @@ func (p *Proxy) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) {
 	pol, in := p.policy(r.Name)
 	o := oci.OutcomeOf(ctx)
+	if r.Digest == "" && r.Tag == "" {
+		return oci.Descriptor{}, errNoReference
+	}
 	if r.Digest == "" {
 		rec, err := p.tag(ctx, o, &pol, tagKey{in, r.Tag})
 		return oci.Descriptor{MediaType: rec.MediaType, Digest: rec.Digest, Size: rec.Size}, err
 	}
-	k := manifestKey{in, r.Digest}
 	if m, err := p.cache.Manifest(in.scope, in.name, r.Digest); err == nil {
 		o.Result = oci.Hit
 		return m.Descriptor(), nil
 	}
+	return p.resolveDigest(ctx, o, manifestKey{in, r.Digest})
+}
+
+// resolveDigest asks the upstream for the descriptor of a manifest that is not
+// stored.
+func (p *Proxy) resolveDigest(ctx context.Context, o *oci.Outcome, k manifestKey) (oci.Descriptor, error) {
 	if f := p.manifests.find(k); f != nil {
 		o.Result = oci.Coalesced
 		got, err := f.wait(ctx, p.cfg.headerTimeout())
-		return got.manifest.Descriptor(), waited(in, err)
+		return got.manifest.Descriptor(), waited(k.repo, err)
 	}
 	if err := p.refusedManifest(k); err != nil {
 		o.Result = oci.Negative
@@ -70,7 +83,7 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 		if err := p.refusedManifest(k); err != nil {
 			return oci.Descriptor{}, err
 		}
-		d, _, err := p.askHead(ctx, in, in.name.WithDigest(k.digest))
+		d, _, err := p.askHead(ctx, k.repo, k.name.WithDigest(k.digest))
 		p.negative.note(k.negative(), err, missingManifest, p.cfg.now())
 		d.Digest = k.digest
 		return d, err
@@ -80,7 +93,7 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 	}
 	o.Result = missOr(joined)
 	d, err := f.wait(ctx, p.cfg.headerTimeout())
-	return d, waited(in, err)
+	return d, waited(k.repo, err)
 }
 
 // byDigest returns a manifest of a repository by digest.

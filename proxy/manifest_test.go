@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -218,4 +219,27 @@ func TestManifestNegative(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A manifest of schema 1 has another digest than its bytes; it is not served.
+func TestManifestSchema1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		m := r.up.AddManifest(alpine.Path, oci.TypeDockerSchema1JWS, []byte(`{"schemaVersion":1}`), "old")
+		for _, asked := range []ref.Ref{alpine.WithTag("old"), alpine.WithDigest(m.Digest)} {
+			_, err := r.Manifest(t.Context(), asked)
+			if e := wantError(t, err, oci.ErrNotFound); !strings.Contains(e.Message, "schema 1") {
+				t.Errorf("message %q", e.Message)
+			}
+		}
+	})
+}
+
+func TestNoReference(t *testing.T) {
+	r := newRig(t, Config{})
+	_, err := r.Manifest(t.Context(), ref.Ref{Name: alpine})
+	wantError(t, err, oci.ErrInvalid)
+	_, err = r.Resolve(t.Context(), ref.Ref{Name: alpine})
+	wantError(t, err, oci.ErrInvalid)
+	r.wantWire()
 }

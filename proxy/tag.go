@@ -37,8 +37,7 @@ type trouble struct {
 // otherwise one check runs for all who ask. Where the upstream cannot be asked
 // and the tag is stored, that is the answer, with a warning.
 func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (store.TagRecord, error) {
-	rec, err := p.cache.Tag(k.scope, k.name, k.tag)
-	stored := err == nil
+	rec, stored := p.storedTag(k)
 	now := p.cfg.now()
 	if stored && pol.fresh(k.tag, rec.ValidatedAt, now) {
 		o.Result, o.Age = oci.Hit, age(rec, now)
@@ -102,8 +101,7 @@ func (p *Proxy) refusedTag(k tagKey, stored bool) error {
 
 // check asks the upstream what a tag points at: the flight of a tag.
 func (p *Proxy) check(ctx context.Context, pol *Policy, k tagKey) (checked, error) {
-	rec, err := p.cache.Tag(k.scope, k.name, k.tag)
-	stored := err == nil
+	rec, stored := p.storedTag(k)
 	if stored && pol.fresh(k.tag, rec.ValidatedAt, p.cfg.now()) {
 		return checked{rec, oci.Revalidated, ""}, nil // by a check that ended since the client looked
 	}
@@ -168,7 +166,7 @@ func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey
 // had a moment ago: it may have moved in between.
 func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
 	f, joined, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
-		if rec, err := p.cache.Tag(k.scope, k.name, k.tag); err == nil && rec.Digest != gone {
+		if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
 			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
 				return fetched{manifest: m}, nil // by a flight that ended since the client looked
 			}
@@ -241,6 +239,16 @@ func (p *Proxy) mayServe(pol *Policy, k tagKey, rec store.TagRecord, why error, 
 	default:
 		return true
 	}
+}
+
+// storedTag returns what is stored about a tag. A store that cannot be read has
+// nothing stored.
+func (p *Proxy) storedTag(k tagKey) (store.TagRecord, bool) {
+	rec, err := p.cache.Tag(k.scope, k.name, k.tag)
+	if err != nil && !notFound(err) {
+		p.storeError("read tag", k.name, err)
+	}
+	return rec, err == nil
 }
 
 func (p *Proxy) keepTag(k tagKey, rec store.TagRecord) {

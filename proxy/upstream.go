@@ -43,7 +43,7 @@ func (p *Proxy) askHead(ctx context.Context, r repo, asked ref.Ref) (d oci.Descr
 		}
 		return err
 	})
-	return d, o.From, err
+	return d, o.From, outdated(r, d.MediaType, err)
 }
 
 // askManifest asks for a manifest and verifies it.
@@ -65,7 +65,17 @@ func (p *Proxy) askManifest(ctx context.Context, r repo, asked ref.Ref) (m oci.M
 		m.Digest = want
 		return nil
 	})
-	return m, o.From, err
+	return m, o.From, outdated(r, m.MediaType, err)
+}
+
+// outdated refuses a manifest of schema 1, whose digest is not that of its
+// bytes, so that nothing else here would hold for it.
+func outdated(r repo, mediaType string, err error) error {
+	if err != nil || mediaType != oci.TypeDockerSchema1 && mediaType != oci.TypeDockerSchema1JWS {
+		return err
+	}
+	return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown,
+		"upstream %s has %s only as a schema 1 manifest, which is not supported", r.name.Host, r.name.Path)
 }
 
 // askStat asks for a blob's size.
