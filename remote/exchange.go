@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -39,13 +40,18 @@ func (e *Endpoint) run(ctx context.Context, x exchange) (*http.Response, error) 
 	}
 }
 
-// helps reports whether another attempt may succeed.
+// helps reports whether another attempt may succeed. A dial that took all of
+// its time is not made again: whoever waits is to know after that time that
+// nobody is there (decisions 3).
 func (r Retry) helps(err error) bool {
 	e, ok := errors.AsType[*oci.Error](err)
 	if !ok || e.Kind != oci.ErrUnavailable {
 		return false
 	}
 	if _, refused := errors.AsType[*GuardError](err); refused {
+		return false
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && op.Timeout() {
 		return false
 	}
 	return e.RetryAfter == 0 || r.Wait
