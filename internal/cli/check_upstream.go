@@ -64,9 +64,6 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		account:    c.account(at, t),
 	}
 	u.url = c.upstreamURL(at+"url", t.URL, u.name)
-	if t.URL == "" {
-		u.tokenHosts = append(u.tokenHosts, knownTokenHosts(u.name)...)
-	}
 	wildcard := isWildcard(u.name)
 	if wildcard && t.Default {
 		c.add(at+"default", "name one registry", "%s is many registries and cannot be the default", u.name)

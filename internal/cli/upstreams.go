@@ -24,7 +24,7 @@ func wellKnown() []upstream {
 	}
 	ups := make([]upstream, len(names))
 	for i, name := range names {
-		ups[i] = upstream{name: name, url: defaultURL(name), tokenHosts: knownTokenHosts(name), tagTTL: defaultTagTTL}
+		ups[i] = upstream{name: name, url: defaultURL(name), tagTTL: defaultTagTTL}
 	}
 	return ups
 }
@@ -39,18 +39,4 @@ func defaultURL(name string) string {
 		return "https://registry-1.docker.io"
 	}
 	return "https://" + name
-}
-
-// knownTokenHosts are the hosts that public registries have their tokens
-// issued by, where that is another host than their own.
-func knownTokenHosts(name string) []string {
-	switch name {
-	case ref.DockerHub:
-		return []string{"auth.docker.io"}
-	case "registry.gitlab.com":
-		return []string{"gitlab.com"}
-	case "docker.elastic.co":
-		return []string{"docker-auth.elastic.co"}
-	}
-	return nil
 }

@@ -1,0 +1,51 @@
+# make run     build and serve, with no configuration at all
+# make test    everything, including what it needs installed
+
+BIN := bin/entrepot
+UNIT = $(shell go list ./... | grep -v /internal/e2e)
+STATICCHECK := go tool -modfile=tools/go.mod staticcheck
+
+.PHONY: all build run test deps lint race unit fuzz e2e bench clean
+
+all: build
+
+build:
+	go build -trimpath -o $(BIN) ./cmd/entrepot
+
+run: build
+	$(BIN) serve
+
+# What ends last is go test's own output, so that a log's tail shows the verdict.
+test: deps lint unit fuzz e2e
+
+# Tools and clients that the tests use. Without root or a network they are left
+# out, and the tests that need them are skipped by name.
+deps:
+	tools/testdeps.sh
+
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt is needed by:" $$unformatted >&2; exit 1; fi
+	go vet ./...
+	$(STATICCHECK) ./...
+
+race unit:
+	go test -race $(UNIT)
+
+# Every fuzz target for FUZZTIME; a found crash becomes a case below testdata.
+FUZZTIME := 5s
+fuzz:
+	tools/fuzz.sh $(FUZZTIME)
+
+# Real clients, the kill loop, the conformance suite. E2EFLAGS go to the tests:
+# make e2e E2EFLAGS='-kills 1000 -require-clients'
+E2EFLAGS :=
+e2e:
+	tools/e2e.sh $(E2EFLAGS)
+
+# Beside real peers; see bench/. BENCHFLAGS='-quick' for a first impression.
+BENCHFLAGS :=
+bench: deps
+	go run -C bench . $(BENCHFLAGS)
+
+clean:
+	rm -rf bin .cache
