@@ -134,6 +134,8 @@ func judgeKind(err error, e *oci.Error, in circumstances) (int, string) {
 		return http.StatusBadRequest, oci.CodeDigestInvalid
 	case errors.Is(err, oci.ErrTooLarge), errors.Is(err, oci.ErrMismatch):
 		return http.StatusBadGateway, in.unknown()
+	case errors.Is(err, oci.ErrUnsupported) && in.write && e.Code != "" && e.Code != oci.CodeUnsupported:
+		return http.StatusBadRequest, e.Code // not the operation, but what was sent
 	case errors.Is(err, oci.ErrUnsupported) && in.write:
 		return http.StatusMethodNotAllowed, oci.CodeUnsupported
 	case errors.Is(err, oci.ErrUnsupported):

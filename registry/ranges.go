@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,15 +37,15 @@ func checkRange(header string, size int64) (known, overlap bool) {
 	return true, overlap
 }
 
-// parseOffset reads decimal digits; -1 where there is something else. What is
-// larger than an int64 is cut to it.
+// parseOffset reads decimal digits; -1 where there is something else, or more
+// than an int64 holds.
 func parseOffset(s string) int64 {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return -1
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if errors.Is(err, strconv.ErrRange) {
-		return math.MaxInt64
+	if err != nil {
+		return -1
 	}
 	return n
 }

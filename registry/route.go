@@ -138,6 +138,23 @@ func (t *table) add(u Upstream) error {
 		}
 		t.fallback = o
 	}
+	if err := t.addHosts(o, names, port, defaultPort); err != nil {
+		return err
+	}
+	for _, alias := range u.Aliases {
+		if !ref.ValidPath(alias) {
+			return fmt.Errorf("alias %q is no part of a repository's name", alias)
+		}
+		if err := t.addPrefix(alias, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addHosts adds an upstream under all spellings of its host, as ns and as the
+// first segment of a path.
+func (t *table) addHosts(o owner, names []string, port, defaultPort string) error {
 	for _, name := range names {
 		keys := hostKeys(name, port, defaultPort)
 		for _, key := range keys {
@@ -149,14 +166,6 @@ func (t *table) add(u Upstream) error {
 			if err := t.addPrefix(name, o); err != nil {
 				return err
 			}
-		}
-	}
-	for _, alias := range u.Aliases {
-		if !ref.ValidPath(alias) {
-			return fmt.Errorf("alias %q is no part of a repository's name", alias)
-		}
-		if err := t.addPrefix(alias, o); err != nil {
-			return err
 		}
 	}
 	return nil
