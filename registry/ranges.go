@@ -17,7 +17,7 @@ func checkRange(header string, size int64) (known, overlap bool) {
 		return known, known
 	}
 	for spec := range strings.SplitSeq(specs, ",") {
-		spec = strings.TrimSpace(spec)
+		spec = strings.Trim(spec, " \t")
 		if spec == "" {
 			continue
 		}
