@@ -76,7 +76,7 @@ func (s *Store) checkFormat() error {
 	if err == nil {
 		first, _, _ := strings.Cut(string(b), "\n")
 		if first != format {
-			return fmt.Errorf("%s holds %q, this program reads %q", s.dir, first, format)
+			return fmt.Errorf("%s says %q, this program reads %q", s.path("FORMAT"), first, format)
 		}
 		return nil
 	}

@@ -24,6 +24,7 @@ type Config struct {
 
 	before func(step) (bool, error) // see files; for tests
 	boot   string                   // stands for bootID; for tests
+	wrap   func(*Disk) Bucket       // what stands for the bucket; for tests
 }
 
 func (c Config) log() *slog.Logger {
@@ -91,6 +92,9 @@ func Open(dir string, cfg Config) (*Store, error) {
 	s.disk = newDisk(dir, s.files)
 	s.disk.temp = s.path("tmp") // where recovery sweeps what a crash leaves
 	s.bucket = s.disk
+	if cfg.wrap != nil {
+		s.bucket = cfg.wrap(s.disk)
+	}
 	s.cache, s.vault = newCache(s), newVault(s)
 	if err := s.open(); err != nil {
 		stop()
