@@ -418,3 +418,40 @@ func checkInvariants(t *testing.T, cfg config) {
 		t.Fatalf("got %+v", cfg)
 	}
 }
+
+// Every key of the file has its place in the documentation.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../doc/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range [][]string{{"server"}, {"storage"}, {"auth"}, {"upstream"}, {"hosted"}} {
+		for _, key := range keysOf(fieldOf(table)) {
+			full := strings.Join(append(table, key), ".")
+			if !strings.Contains(string(text), "`"+key+"`") && !strings.Contains(string(text), full) {
+				t.Errorf("doc/configuration.md does not mention %s", full)
+			}
+		}
+	}
+}
+
+// The README's configuration has to work too.
+func TestREADMEConfiguration(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Configuration\n")
+	_, block, _ := strings.Cut(section, "```toml\n")
+	block, _, ok := strings.Cut(block, "```")
+	if !ok || !strings.Contains(block, "[[upstream]]") {
+		t.Fatal("the README has no configuration")
+	}
+	secret := filepath.Join(t.TempDir(), "docker.password")
+	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse(t, strings.ReplaceAll(block, "/etc/entrepot/docker.password", secret)); err != nil {
+		t.Error(err)
+	}
+}
