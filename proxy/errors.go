@@ -41,6 +41,10 @@ func fault(n ref.Name, code string, err error) error {
 	e := &oci.Error{Kind: oci.ErrUnavailable, Err: errors.New(err.Error())}
 	if inner, ok := errors.AsType[*oci.Error](err); ok {
 		e.RetryAfter, e.Timeout = inner.RetryAfter, inner.Timeout
+	} else {
+		// Not for an oci.Error: it has told, and the net package's error for
+		// a dial that took too long is a DeadlineExceeded too.
+		e.Timeout = errors.Is(err, context.DeadlineExceeded)
 	}
 	switch {
 	case limited(err):
@@ -55,8 +59,8 @@ func fault(n ref.Name, code string, err error) error {
 	case errors.Is(err, oci.ErrMismatch), errors.Is(err, oci.ErrTooLarge), errors.Is(err, oci.ErrInvalid), errors.Is(err, oci.ErrUnsupported):
 		e.Kind = oci.ErrMismatch
 		e.Message = fmt.Sprintf("upstream %s answered with something else than was asked for", n.Host)
-	case e.Timeout, errors.Is(err, context.DeadlineExceeded):
-		e.Timeout, e.RetryAfter = true, max(e.RetryAfter, retryLater)
+	case e.Timeout:
+		e.RetryAfter = max(e.RetryAfter, retryLater)
 		e.Message = fmt.Sprintf("upstream %s did not answer in time", n.Host)
 	default:
 		e.RetryAfter = max(e.RetryAfter, retryLater)

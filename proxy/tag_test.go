@@ -412,7 +412,8 @@ func TestUncachedErrors(t *testing.T) {
 		"403":          {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrDenied, Message: "s3cret"}}, oci.ErrDenied, oci.CodeDenied, false, 0, 0},
 		"429":          {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable, Code: oci.CodeTooManyRequests}}, oci.ErrUnavailable, oci.CodeTooManyRequests, false, time.Second, 0},
 		"refused":      {regtest.Down(), oci.ErrUnavailable, "", false, retryLater, 0},
-		"dial timeout": {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable}, Delay: 5 * time.Second}, oci.ErrUnavailable, "", false, retryLater, 5 * time.Second},
+		// The net package's error for this matches context.DeadlineExceeded.
+		"dial timeout": {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable, Err: context.DeadlineExceeded}, Delay: 5 * time.Second}, oci.ErrUnavailable, "", false, retryLater, 5 * time.Second},
 		"no headers":   {regtest.Trouble{Hold: true}, oci.ErrUnavailable, "", true, retryLater, 25 * time.Second},
 		"html":         {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrMismatch}}, oci.ErrMismatch, "", false, 0, 0},
 		"too large":    {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrTooLarge}}, oci.ErrMismatch, "", false, 0, 0},
