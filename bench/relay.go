@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A relay forwards TCP connections over a link with a round-trip time and a
@@ -109,11 +111,18 @@ func (r *relay) pump(ctx context.Context, dst, src *net.TCPConn, l *link) {
 		}
 		dst.CloseWrite()
 	})
-	for {
+	for ready := time.Now(); ; {
 		data := make([]byte, packetSize)
+		waited := !hasData(src)
 		n, err := src.Read(data)
-		if n > 0 && l.wait(ctx, n) {
-			packets <- packet{data[:n], time.Now().Add(r.delay)}
+		if waited {
+			ready = time.Now()
+		}
+		if n > 0 {
+			ready = l.pass(n, ready)
+			if sleepUntil(ctx, ready) {
+				packets <- packet{data[:n], ready.Add(r.delay)}
+			}
 		}
 		if err != nil || ctx.Err() != nil {
 			if err != nil && !errors.Is(err, io.EOF) {
@@ -126,6 +135,17 @@ func (r *relay) pump(ctx context.Context, dst, src *net.TCPConn, l *link) {
 	writer.Wait()
 }
 
+// hasData reports whether a read would not have to wait.
+func hasData(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return err == nil && n > 0
+}
+
 // A link is a shared rate. It is safe for concurrent use.
 type link struct {
 	rate float64 // bytes per second
@@ -133,19 +153,17 @@ type link struct {
 	free time.Time // when the last packet that was let in has left
 }
 
-// slack is how much of its time the link may make up for after a late wake-up.
-const slack = 5 * time.Millisecond
-
-// wait returns when n bytes have gone through the link, false where ctx ended.
-func (l *link) wait(ctx context.Context, n int) bool {
+// pass lets n bytes in that were ready at a certain time, and returns when they
+// have left. That is what counts, and not when a busy machine gets round to it:
+// a link that has work never idles.
+func (l *link) pass(n int, ready time.Time) time.Time {
 	l.mu.Lock()
-	if earliest := time.Now().Add(-slack); l.free.Before(earliest) {
-		l.free = earliest
+	defer l.mu.Unlock()
+	if l.free.Before(ready) {
+		l.free = ready
 	}
 	l.free = l.free.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
-	left := l.free
-	l.mu.Unlock()
-	return sleepUntil(ctx, left)
+	return l.free
 }
 
 // sleepUntil returns at t, or false as soon as ctx has ended.
