@@ -407,11 +407,11 @@ func TestUncachedErrors(t *testing.T) {
 		after   time.Duration // RetryAfter
 		within  time.Duration
 	}{
-		"not found":    {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrNotFound}}, oci.ErrNotFound, oci.CodeManifestUnknown, false, 0, 0},
-		"401":          {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnauthorized, Message: "s3cret"}}, oci.ErrDenied, oci.CodeDenied, false, 0, 0},
-		"403":          {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrDenied, Message: "s3cret"}}, oci.ErrDenied, oci.CodeDenied, false, 0, 0},
-		"429":          {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable, Code: oci.CodeTooManyRequests}}, oci.ErrUnavailable, oci.CodeTooManyRequests, false, time.Second, 0},
-		"refused":      {regtest.Down(), oci.ErrUnavailable, "", false, retryLater, 0},
+		"not found": {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrNotFound}}, oci.ErrNotFound, oci.CodeManifestUnknown, false, 0, 0},
+		"401":       {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnauthorized, Message: "s3cret"}}, oci.ErrDenied, oci.CodeDenied, false, 0, 0},
+		"403":       {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrDenied, Message: "s3cret"}}, oci.ErrDenied, oci.CodeDenied, false, 0, 0},
+		"429":       {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable, Code: oci.CodeTooManyRequests}}, oci.ErrUnavailable, oci.CodeTooManyRequests, false, time.Second, 0},
+		"refused":   {regtest.Down(), oci.ErrUnavailable, "", false, retryLater, 0},
 		// The net package's error for this matches context.DeadlineExceeded.
 		"dial timeout": {regtest.Trouble{Err: &oci.Error{Kind: oci.ErrUnavailable, Err: context.DeadlineExceeded}, Delay: 5 * time.Second}, oci.ErrUnavailable, "", false, retryLater, 5 * time.Second},
 		"no headers":   {regtest.Trouble{Hold: true}, oci.ErrUnavailable, "", true, retryLater, 25 * time.Second},
