@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -33,6 +34,13 @@ func TestFault13Kills(t *testing.T) {
 	k.verify(t, k.pushes)
 	k.verifyTags(t)
 	k.verifyPulls(t, k.images)
+	for repo := range k.tags {
+		k.verifyVisible(t, repo)
+	}
+	t.Logf("%d pushes were acknowledged and %d blobs pulled whole between the kills", len(k.pushes), k.alive)
+	if len(k.pushes) < *kills || k.alive < *kills {
+		t.Error("that is too little to show anything")
+	}
 }
 
 // A killer does the rounds. Its clients work while the server may die under
@@ -199,6 +207,32 @@ func (k *killer) verifyTags(t *testing.T) {
 			t.Errorf("%s:latest is %d, %s; acknowledged was %s", repo, a.StatusCode, d, state.acked)
 		default: // from now on it is what it turned out to be
 			k.tags[repo] = &tagState{acked: d, sent: make(map[oci.Digest]bool)}
+		}
+	}
+}
+
+// verifyVisible holds everything that a repository shows, acknowledged or not,
+// to be whole.
+func (k *killer) verifyVisible(t *testing.T, repo string) {
+	t.Helper()
+	var list struct{ Tags []string }
+	a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/tags/list")
+	if err := json.Unmarshal(a.body, &list); err != nil || len(list.Tags) == 0 {
+		t.Errorf("%s has the tags %.200s (%v), want some", repo, a.body, err)
+	}
+	for _, tag := range list.Tags {
+		a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/manifests/"+tag)
+		d := oci.Digest(a.Header.Get("Docker-Content-Digest"))
+		m := oci.Manifest{MediaType: a.Header.Get("Content-Type"), Digest: d, Raw: a.body}
+		links, err := m.Links()
+		if err != nil || oci.FromBytes(a.body, "") != d {
+			t.Errorf("%s:%s is visible as %d, %.200s (%v)", repo, tag, a.StatusCode, a.body, err)
+			continue
+		}
+		for _, b := range links.Blobs() {
+			if a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/blobs/"+string(b.Digest)); oci.FromBytes(a.body, "") != b.Digest {
+				t.Errorf("%s of %s:%s is %d, %d of %d bytes", b.Digest, repo, tag, a.StatusCode, len(a.body), b.Size)
+			}
 		}
 	}
 }
