@@ -485,6 +485,35 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// Close does not wait for an upstream that does not answer.
+func TestCloseDropsQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		img := r.up.AddImage(alpine.Path, regtest.Image{Layers: []int64{mib}}, "3.20")
+		if _, _, err := r.pull("3.20"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		r.up.On(regtest.Match{}, regtest.Trouble{Hold: true})
+		failed := make(chan error)
+		go func() { _, _, err := r.read(alpine, img.Layers[0].Digest); failed <- err }()
+		if _, o, err := r.pull("3.20"); err != nil || o.Result != oci.Stale {
+			t.Errorf("answered as %q, %v", o.Result, err)
+		}
+		start := time.Now()
+		if err := r.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > 0 {
+			t.Errorf("Close took %v", d)
+		}
+		wantError(t, <-failed, oci.ErrUnavailable)
+		if _, o, err := r.pull("3.20"); err != nil || o.Result != oci.Stale {
+			t.Errorf("after Close answered as %q, %v", o.Result, err)
+		}
+	})
+}
+
 // A scope has so many fills at a time; another scope is not held up by them.
 func TestFillSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -590,12 +619,17 @@ func TestFillWatchdog(t *testing.T) {
 		r := newRig(t, Config{})
 		l := r.up.AddBlob(alpine.Path, regtest.Random(1, mib))
 		r.up.On(regtest.Match{Times: 1}, regtest.Trouble{End: regtest.EndStall, At: 100})
+		r.up.On(regtest.Match{Times: 1}, regtest.Trouble{Hold: true})
 		start := time.Now()
 		_, _, err := r.read(alpine, l.Digest)
 		wantError(t, err, oci.ErrUnavailable)
 		if d := time.Since(start); d != maxStall {
 			t.Errorf("cut after %v, want %v", d, maxStall)
 		}
+		r.read(alpine, l.Digest) // is told to come back after 25s
+		time.Sleep(maxStall - 30*time.Second)
+		_, _, err = r.read(alpine, l.Digest)
+		wantError(t, err, oci.ErrUnavailable)
 		if _, _, err := r.read(alpine, l.Digest); err != nil {
 			t.Error(err)
 		}

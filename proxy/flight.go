@@ -43,8 +43,8 @@ func (g *group[K, V]) join(p *Proxy, k K, run func(context.Context) (V, error), 
 		return f, true, nil
 	}
 	f = &flight[V]{start: p.cfg.now(), done: make(chan struct{})}
-	started := p.spawn(func(ctx context.Context) {
-		f.value, f.err = run(ctx)
+	started := p.spawn(func() {
+		f.value, f.err = run(p.asking)
 		close(f.done)
 		if after != nil && f.err == nil {
 			after(f.value)

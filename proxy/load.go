@@ -64,9 +64,11 @@ func (t *try) run(ctx context.Context) (again bool, err error) {
 	defer cancel()
 	t.stall = time.AfterFunc(maxStall, cancel)
 	defer t.stall.Stop()
+	answered := context.AfterFunc(t.f.p.asking, cancel) // Close waits for bodies, not for answers
 	if err := t.open(watched); err != nil {
 		return false, err
 	}
+	answered()
 	defer t.body.Close()
 	t.begun = true
 	t.f.begin(t)
@@ -145,7 +147,7 @@ func (t *try) complete(ctx context.Context) error {
 // ask opens the upstream's body.
 func (t *try) ask(ctx context.Context) error {
 	k := t.f.key
-	err := t.f.p.ask(ctx, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
+	err := t.f.p.ask(t.f.p.filling, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
 		b, err := t.f.p.up.Blob(oci.WithOutcome(ctx, new(oci.Outcome)), k.name, k.digest, t.kept)
 		if err != nil {
 			return err

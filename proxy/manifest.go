@@ -138,7 +138,7 @@ func (p *Proxy) fetchManifest(ctx context.Context, k manifestKey) (fetched, erro
 // costs them nothing but a fetch the next time.
 func (p *Proxy) keepManifest(in repo, m oci.Manifest) {
 	// What was verified is stored even while the Proxy is being closed.
-	if err := p.cache.PutManifest(context.WithoutCancel(p.ctx), in.scope, in.name, m); err != nil {
+	if err := p.cache.PutManifest(context.WithoutCancel(p.asking), in.scope, in.name, m); err != nil {
 		p.storeError("store manifest", in.name, err)
 	}
 }
