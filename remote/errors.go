@@ -129,6 +129,9 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 		}
 		e.Kind, e.Code = oci.ErrNotFound, unknownCode(kind, cause.Codes)
 		e.Message = unknownMessage[e.Code]
+	case !own && code >= 400 && code < 500 && res.Request.Method == http.MethodHead:
+		// A link that is signed for a GET.
+		e.Kind, e.Message = oci.ErrUnsupported, fmt.Sprintf("the upstream's content server answers a HEAD with %d", code)
 	case !own && code >= 400 && code < 500 && code != http.StatusRequestedRangeNotSatisfiable:
 		e.Kind, e.Message = oci.ErrUnavailable, fmt.Sprintf("the upstream's content server answered %d", code)
 	case code == http.StatusUnauthorized:

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,6 +122,43 @@ func TestRetry(t *testing.T) {
 			}
 			if d := time.Since(start); d > 1750*time.Millisecond { // 250 + 500 + 1000
 				t.Errorf("status %d: %s of pauses", tt.status, d)
+			}
+		})
+	}
+}
+
+// TestWhatTookTooLongIsNotRepeated holds that a server hears of a timeout once,
+// at the time it is set to, while patient work tries again.
+func TestWhatTookTooLongIsNotRepeated(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := new(memNet)
+			release := make(chan struct{})
+			t.Cleanup(func() { close(release) })
+			log := m.serve(t, "silent.test:80", func(http.ResponseWriter, *http.Request) { <-release })
+			dials := 0
+			c := NewClient(ClientConfig{Retry: Retry{Attempts: 3, Wait: wait}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == "hole.test:80" {
+					dials++
+					return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+				}
+				return m.dial(ctx, network, address)
+			}})
+			defer c.Close()
+			for _, host := range []string{"silent.test", "hole.test"} {
+				e, _ := c.Endpoint(EndpointConfig{URL: "http://" + host})
+				_, err := e.Manifest(t.Context(), repo.WithTag("v1"))
+				told, ok := errors.AsType[*oci.Error](err)
+				if !ok || told.Kind != oci.ErrUnavailable || told.Timeout != (host == "silent.test") {
+					t.Errorf("%s: %#v", host, err)
+				}
+			}
+			want := 1
+			if wait {
+				want = 3
+			}
+			if len(log.get()) != want || dials != want {
+				t.Errorf("wait %t: %d requests and %d dials, want %d of each", wait, len(log.get()), dials, want)
 			}
 		})
 	}
