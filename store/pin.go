@@ -191,7 +191,7 @@ func (v *Vault) needs(ctx context.Context, n ref.Name, l oci.Links) ([]pinned, e
 			err = set.add(ctx, b.Digest, i)
 		}
 		switch {
-		case errors.Is(err, oci.ErrNotFound) && !distributable(b.MediaType):
+		case errors.Is(err, oci.ErrNotFound) && (v.store.cfg.Sparse || !distributable(b.MediaType)):
 		case errors.Is(err, oci.ErrNotFound):
 			return nil, oci.Errorf(oci.ErrInvalid, oci.CodeManifestBlobUnknown, "%s has no blob %s, which the manifest needs", n.Path, b.Digest)
 		case err != nil:
