@@ -79,7 +79,8 @@ func (c *checker) notYet(f file) {
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
 	refuse("storage.max_bytes", c.size("storage.max_bytes", f.Storage.MaxBytes) != 0)
-	refuse("storage.min_free", c.share("storage.min_free", f.Storage.MinFree) != share{})
+	free := c.share("storage.min_free", f.Storage.MinFree)
+	refuse("storage.min_free", free != share{} && free != share{percent: 5}) // 5% is the default of the versions that will act on it
 	refuse("auth.htpasswd", f.Auth.Htpasswd != "")
 	refuse("auth.cidr", len(f.Auth.CIDR) > 0)
 	refuse("auth.token_key", f.Auth.TokenKey != "")
