@@ -78,24 +78,28 @@ func (t *try) run(ctx context.Context) (again bool, err error) {
 			return false, nil
 		}
 	}
+	return t.fail(ctx, err)
+}
+
+// fail ends the spool of a try that has begun as its error demands, and makes
+// the error fit for clients.
+func (t *try) fail(ctx context.Context, err error) (again bool, shown error) {
 	n := t.f.key.name
 	switch {
 	case mismatched(err):
-		again = t.reject()
-		err = fault(n, oci.CodeBlobUnknown, err)
 		t.end("discard partial blob", t.spool.Discard)
+		return t.reject(), fault(n, oci.CodeBlobUnknown, err)
 	case ctx.Err() != nil:
-		err = errClosed()
 		t.end("keep partial blob", t.spool.Keep)
+		return false, errClosed()
 	case isStorage(err):
 		t.f.p.storeError("write blob", n, err)
-		err = broken(err)
 		t.end("discard partial blob", t.spool.Discard)
+		return false, broken(err)
 	default:
-		err = fault(n, oci.CodeBlobUnknown, err)
 		t.end("keep partial blob", t.spool.Keep)
+		return false, fault(n, oci.CodeBlobUnknown, err)
 	}
-	return again, err
 }
 
 // open makes the spool and opens the upstream's body where the spool ends.

@@ -47,23 +47,27 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 		o.Result = oci.Negative
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
-	f, joined, err := p.tags.join(p, k,
-		func(ctx context.Context) (checked, error) { return p.check(ctx, pol, k) },
-		func(got checked) { p.keepTag(k, got.rec) })
+	f, how, err := p.tags.join(p, k, func(ctx context.Context) (checked, error) {
+		got, err := p.check(ctx, pol, k)
+		if err == nil {
+			p.keepTag(k, got.rec)
+		}
+		return got, err
+	}, nil)
 	if err != nil {
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
 	got, err := p.waitCheck(ctx, f, k, stored)
 	if err != nil {
-		o.Result = missOr(joined)
+		o.Result = how
 		if ctx.Err() != nil {
 			return rec, err
 		}
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
 	o.Result, o.From, o.Age = got.result, got.from, age(got.rec, p.cfg.now())
-	if joined {
-		o.Result = oci.Coalesced
+	if how != oci.Miss {
+		o.Result = how
 	}
 	return got.rec, nil
 }
@@ -165,7 +169,7 @@ func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey
 // moved fetches by tag what could not be fetched by the digest that the tag
 // had a moment ago: it may have moved in between.
 func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
-	f, joined, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
+	f, how, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
 		if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
 			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
 				return fetched{manifest: m}, nil // by a flight that ended since the client looked
@@ -181,7 +185,7 @@ func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Di
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	o.Result = missOr(joined)
+	o.Result = how
 	got, err := f.wait(ctx, p.cfg.headerTimeout())
 	o.From = got.from
 	return got.manifest, waited(k.repo, err)
