@@ -183,6 +183,7 @@ func TestRealmRules(t *testing.T) {
 		{endpoint: "http://127.0.0.1:5000", realm: "http://127.0.0.1:5000/token", private: true, good: true},
 		{endpoint: "http://127.0.0.1:5000", realm: "http://127.0.0.1:5001/token", private: true},
 		{endpoint: "http://127.0.0.1:5000", realm: "https://1.0.0.1/token", private: true},
+		{endpoint: "http://10.9.0.1:5000", realm: "https://10.8.0.1/token", private: true}, // "0.1" is no domain
 		{endpoint: "http://registry.local", realm: "https://registry.local/token", private: true, good: true},
 		{endpoint: "http://registry.example.com", realm: "http://registry.example.com/token", good: true},
 		{endpoint: "http://registry.example.com", realm: "http://auth.example.com/token"},

@@ -67,6 +67,54 @@ func TestRetryAfterPausesTheHost(t *testing.T) {
 	}
 }
 
+func TestPauses(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var p pauses
+	note := func(host string, status int, after string) {
+		p.note(host, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}}, now)
+	}
+	note("a:443", 429, "60")
+	note("a:443", 429, "10") // does not end the longer one
+	note("b:443", 503, "30")
+	note("c:443", 503, "")
+	note("d:443", 500, "30")
+	for host, want := range map[string]time.Duration{"a:443": time.Minute, "a:80": 0, "b:443": 30 * time.Second, "c:443": 0, "d:443": 0} {
+		if _, left := p.get(host, now); left != want {
+			t.Errorf("%s is paused for %s, want %s", host, left, want)
+		}
+	}
+	if _, left := p.get("a:443", now.Add(-time.Hour)); left > maxPause {
+		t.Errorf("a clock that was set back makes a pause of %s", left)
+	}
+	now = now.Add(time.Hour)
+	note("e:443", 429, "1")
+	if len(p.m) != 1 {
+		t.Errorf("%d pauses are kept, of which one lasts", len(p.m))
+	}
+}
+
+// TestWatchdogIgnoresLateSending holds that a request whose body is still being
+// written when its answer comes is not ended by the clock for the headers.
+func TestWatchdogIgnoresLateSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		dog := newWatchdog(cancel)
+		dog.sending(time.Minute, errNoHeaders)
+		dog.answer()
+		dog.sending(time.Minute, errNoHeaders)
+		time.Sleep(time.Hour)
+		if ctx.Err() != nil {
+			t.Errorf("it was ended: %v", context.Cause(ctx))
+		}
+		dog.reading(time.Minute)
+		time.Sleep(time.Hour)
+		if context.Cause(ctx) != errStalled {
+			t.Errorf("a stalled read ends with %v", context.Cause(ctx))
+		}
+		dog.end()
+	})
+}
+
 func TestWaitForThePause(t *testing.T) {
 	var n atomic.Int64
 	bubble(t, ClientConfig{Retry: Retry{Attempts: 8, Wait: true}}, func(w http.ResponseWriter, r *http.Request) {
