@@ -90,7 +90,7 @@ tls_key = "key.pem"
 url = "file:///var/lib/entrepot"
 redirect = "never"
 max_bytes = "0"
-min_free = "5%"
+min_free = "5%%"
 
 [auth]
 anonymous = "pull"
