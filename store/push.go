@@ -16,9 +16,10 @@ import (
 )
 
 // PutManifest stores a manifest, and points the tags at it. What it refers to
-// must be in the repository: blobs, but for layers that are not distributed,
-// and an index's manifests, unless the store is sparse; otherwise it is
-// ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there.
+// must be in the repository: its blobs, but for layers that are not to be
+// distributed, and an index's manifests; otherwise, unless the store is sparse,
+// it is ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there.
+// When it returns nil all of this is durable.
 func (v *Vault) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, tags ...string) error {
 	n.Host = ""
 	if got := oci.FromBytes(m.Raw, m.Digest); got != m.Digest {
