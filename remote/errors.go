@@ -136,7 +136,7 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 			e.Kind = oci.ErrUnsupported // a link that is signed for a GET
 		}
 	default:
-		e.Kind, e.Code, e.Message = meaning(code, cause.Codes)
+		e.Code, e.Message, e.Kind = meaning(code, cause.Codes)
 	}
 	if e.Kind == oci.ErrUnavailable {
 		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), c.now())
@@ -145,26 +145,26 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 }
 
 // meaning sorts the statuses that mean the same whatever was asked.
-func meaning(status int, codes []string) (kind error, code, message string) {
+func meaning(status int, codes []string) (code, message string, kind error) {
 	switch {
 	case status == http.StatusUnauthorized:
-		return oci.ErrUnauthorized, oci.CodeUnauthorized, "the upstream asks for other credentials"
+		return oci.CodeUnauthorized, "the upstream asks for other credentials", oci.ErrUnauthorized
 	case status == http.StatusForbidden || status == http.StatusUnavailableForLegalReasons:
-		return oci.ErrDenied, oci.CodeDenied, "the upstream denies access"
+		return oci.CodeDenied, "the upstream denies access", oci.ErrDenied
 	case status == http.StatusTooManyRequests:
-		return oci.ErrUnavailable, oci.CodeTooManyRequests, "the upstream gets too many requests"
+		return oci.CodeTooManyRequests, "the upstream gets too many requests", oci.ErrUnavailable
 	case status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented || slices.Contains(codes, oci.CodeUnsupported):
-		return oci.ErrUnsupported, oci.CodeUnsupported, "the upstream does not support this"
+		return oci.CodeUnsupported, "the upstream does not support this", oci.ErrUnsupported
 	case status == http.StatusRequestEntityTooLarge:
-		return oci.ErrTooLarge, oci.CodeSizeInvalid, "the upstream takes nothing that large"
+		return oci.CodeSizeInvalid, "the upstream takes nothing that large", oci.ErrTooLarge
 	case status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
-		return oci.ErrUnavailable, "", fmt.Sprintf("the upstream answered %d", status)
+		return "", fmt.Sprintf("the upstream answered %d", status), oci.ErrUnavailable
 	case status < 400:
-		return oci.ErrMismatch, "", fmt.Sprintf("the upstream answered %d, as no registry does here", status)
+		return "", fmt.Sprintf("the upstream answered %d, as no registry does here", status), oci.ErrMismatch
 	case slices.Contains(codes, oci.CodeDigestInvalid), slices.Contains(codes, oci.CodeSizeInvalid):
-		return oci.ErrMismatch, oci.CodeDigestInvalid, "the upstream finds that digest or size are wrong"
+		return oci.CodeDigestInvalid, "the upstream finds that digest or size are wrong", oci.ErrMismatch
 	}
-	return oci.ErrInvalid, knownCode(codes), fmt.Sprintf("the upstream refuses the request with %d", status)
+	return knownCode(codes), fmt.Sprintf("the upstream refuses the request with %d", status), oci.ErrInvalid
 }
 
 // unknownMessage is what clients read when something is not there.
