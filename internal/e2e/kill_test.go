@@ -50,6 +50,7 @@ type killer struct {
 	*stack
 	rng    *rand.Rand
 	images []regtest.Built // of the upstream, the last ones not pulled yet
+	steps  chan struct{}   // a value for each answer that a client got in this round
 
 	mu     sync.Mutex // guards what follows
 	pushes []ack
@@ -85,14 +86,31 @@ func (k *killer) round(t *testing.T, round int) {
 			regtest.Image{Layers: []int64{3 << 20, 1 << 19, 100}, Seed: uint64(1000 + 2*round + i)}, fmt.Sprint("v", i)))
 	}
 	var work sync.WaitGroup
+	k.steps = make(chan struct{}, 30)
 	for i := range 2 {
 		work.Go(func() { k.pull(t, k.images[len(k.images)-2+i], fmt.Sprintf("cold/r%d", round)) })
 		seed := k.rng.Uint64()
 		work.Go(func() { k.push(t, fmt.Sprintf("apps/p%d", i), seed) })
 	}
-	<-time.After(time.Duration(k.rng.IntN(150)) * time.Millisecond) // the moment of the kill has to be random
+	for range k.rng.IntN(30) {
+		select {
+		case <-k.steps:
+		case <-time.After(patience):
+			t.Fatal("neither a pull nor a push goes on")
+		}
+	}
+	<-time.After(time.Duration(k.rng.IntN(20)) * time.Millisecond) // into the middle of what comes next
 	k.kill()
 	work.Wait()
+}
+
+// step tells that a client got an answer, so that the kill comes while things
+// go on, however fast the machine is.
+func (k *killer) step() {
+	select {
+	case k.steps <- struct{}{}:
+	default: // the round has seen enough
+	}
 }
 
 // sample returns some acknowledged pushes, the last ones among them.
@@ -121,6 +139,7 @@ func (k *killer) pull(t *testing.T, im regtest.Built, repo string) {
 			k.mu.Lock()
 			k.alive++
 			k.mu.Unlock()
+			k.step()
 		}
 	}
 }
@@ -142,10 +161,12 @@ func (k *killer) push(t *testing.T, repo string, seed uint64) {
 			if status, err := tryPushBlob(t, k.url, repo, d, b); err != nil || status != http.StatusCreated {
 				return
 			}
+			k.step()
 		}
 		if !k.putManifest(t, p, p.tag) {
 			return
 		}
+		k.step()
 		k.mu.Lock()
 		k.pushes = append(k.pushes, p)
 		k.mu.Unlock()
