@@ -38,7 +38,7 @@ func TestTagFreshness(t *testing.T) {
 					t.Fatalf("first pull: %q, %v", m.Raw, err)
 				}
 				wantResult(t, o, oci.Miss)
-				r.wantWire("HEAD manifest", "GET manifest")
+				r.wantWire("GET manifest")
 				r.up.ResetLog()
 				synctest.Wait()
 
@@ -79,7 +79,7 @@ func TestTagHeadThenGet(t *testing.T) {
 }
 
 func TestTagCoalesces(t *testing.T) {
-	for name, heads := range map[string]int{"cold": 1, "stale": 2} {
+	for _, name := range []string{"cold", "stale"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
@@ -98,12 +98,56 @@ func TestTagCoalesces(t *testing.T) {
 				if got[oci.Coalesced] != 99 {
 					t.Errorf("answered as %v, want 99 coalesced", got)
 				}
-				if n := r.up.Count("HEAD", regtest.Manifest); n != heads {
-					t.Errorf("%d HEADs, want %d", n, heads)
+				if n := r.up.Count("HEAD", regtest.Manifest); n != 1 {
+					t.Errorf("%d HEADs, want one", n)
 				}
 			})
 		})
 	}
+}
+
+// The first tag of a repository costs one GET, however many ask for it. From
+// then on a tag costs a HEAD, and a GET only where its manifest is not there.
+func TestTagFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		img := r.up.AddImage(alpine.Path, regtest.Image{}, "3.20", "latest")
+		r.up.On(regtest.Match{Times: 1}, regtest.Trouble{Delay: time.Second})
+		got := results(t, 100, func(ctx context.Context) error {
+			m, err := r.Manifest(ctx, alpine.WithTag("3.20"))
+			if err == nil && !bytes.Equal(m.Raw, img.Raw) {
+				t.Errorf("got %q", m.Raw)
+			}
+			return err
+		})
+		if got[oci.Miss] != 1 || got[oci.Coalesced] != 99 {
+			t.Errorf("answered as %v, want 1 miss and 99 coalesced", got)
+		}
+		r.wantWire("GET manifest")
+		synctest.Wait()
+		if _, _, err := r.pull("latest"); err != nil {
+			t.Error(err)
+		}
+		r.wantWire("GET manifest", "HEAD manifest")
+		if d, err := r.Resolve(t.Context(), alpine.WithTag("3.20")); err != nil || d.Digest != img.Digest {
+			t.Errorf("got %s, %v", d.Digest, err)
+		}
+		r.wantWire("GET manifest", "HEAD manifest")
+	})
+}
+
+// A first tag that is not there is a remembered "no" as any other.
+func TestTagFirstMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.up.AddImage(alpine.Path, regtest.Image{}, "3.20")
+		for _, want := range []oci.Result{oci.Miss, oci.Negative} {
+			_, o, err := r.pull("none")
+			wantError(t, err, oci.ErrNotFound)
+			wantResult(t, o, want)
+		}
+		r.wantWire("GET manifest")
+	})
 }
 
 func TestTagMoves(t *testing.T) {
@@ -140,13 +184,12 @@ func TestTagMovesBetweenHeadAndGet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				if name == "stale" {
-					r.up.AddImage(alpine.Path, regtest.Image{Seed: 1}, "3.20")
-					if _, _, err := r.pull("3.20"); err != nil {
-						t.Fatal(err)
-					}
-					time.Sleep(time.Hour)
+				known := map[string]string{"cold": "3.19", "stale": "3.20"}[name]
+				r.up.AddImage(alpine.Path, regtest.Image{Seed: 1}, known)
+				if _, _, err := r.pull(known); err != nil {
+					t.Fatal(err)
 				}
+				time.Sleep(time.Hour)
 				short := r.up.AddImage(alpine.Path, regtest.Image{Seed: 2}, "3.20")
 				var last regtest.Built
 				r.up.ResetLog()
