@@ -195,7 +195,7 @@ func (t *try) copy() error {
 	buf := getBuffer(buffers)
 	defer buffers.Put(buf)
 	for {
-		n, err := t.body.Read(buf[:])
+		n, err := t.read(buf[:])
 		if n > 0 {
 			if err := t.write(buf[:n]); err != nil {
 				return err
@@ -208,6 +208,22 @@ func (t *try) copy() error {
 			return t.short()
 		case err != nil:
 			return err
+		}
+	}
+}
+
+// read waits for fillLeast bytes, or for the rest of the blob. What came before
+// an error is given with it.
+func (t *try) read(b []byte) (n int, err error) {
+	least := fillLeast
+	if t.size >= 0 {
+		least = int(min(fillLeast, t.size-t.spool.Size()))
+	}
+	for {
+		m, err := t.body.Read(b[n:])
+		n += m
+		if n >= least || err != nil {
+			return n, err
 		}
 	}
 }
