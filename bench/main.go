@@ -3,7 +3,7 @@
 // ratios with the targets they have to meet. It is a benchmark and not a test:
 // a missed target is printed, and the exit code says only whether it ran.
 //
-//	go run -C bench .                       # everything; about half an hour
+//	go run -C bench .                       # everything; about ten minutes
 //	go run -C bench . -quick -run 'blob/'   # a first impression of some cases
 //	go run -C bench . -list                 # what there is
 //
