@@ -22,6 +22,8 @@ const module = "github.com/entrepot/entrepot"
 var rooms = map[string][]string{
 	"ref":              {},
 	"oci":              {"ref"},
+	"rules":            {"ref"},
+	"rules/conf":       {"ref", "rules"},
 	"store":            {"ref", "oci"},
 	"remote":           {"ref", "oci"},
 	"mirror":           {"ref", "oci", "remote"},
@@ -47,7 +49,8 @@ var testsOnly = []string{"internal/regtest", "internal/e2e", "store/storetest"}
 var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/web"},
 	"github.com/spf13/cobra":              {"internal/cli"},
-	"github.com/pelletier/go-toml":        {"internal/cli"},
+	"github.com/pelletier/go-toml":        {"internal/cli", "rules/conf"},
+	"go.yaml.in/yaml":                     {"rules/conf"},
 	"oras.land/oras-go":                   {"remote"},
 	"github.com/distribution/reference":   {},
 }
