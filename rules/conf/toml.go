@@ -3,6 +3,8 @@ package conf
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -10,10 +12,13 @@ import (
 
 // parseTOML reads a TOML text into a tree. The error is a *syntaxError.
 func parseTOML(data []byte) (*node, error) {
+	b := tomlBuilder{root: &node{kind: isTable, at: pos{1, 1}}, lines: newLineIndex(data)}
+	if !utf8.Valid(data) {
+		return nil, &syntaxError{at: b.lines.at(invalidUTF8(data)), text: "the text is not UTF-8"}
+	}
 	if err := tomlDepth(data); err != nil {
 		return nil, err
 	}
-	b := tomlBuilder{root: &node{kind: isTable, at: pos{1, 1}}, lines: newLineIndex(data)}
 	b.here = b.root
 	b.parser.Reset(data)
 	for b.parser.NextExpression() {
@@ -28,27 +33,11 @@ func parseTOML(data []byte) (*node, error) {
 		}
 		return nil, &syntaxError{text: err.Error()}
 	}
-	// The builder is lenient where the language is not; the decoder is not.
-	var all map[string]any
-	if err := toml.Unmarshal(data, &all); err != nil {
-		var de *toml.DecodeError
-		if errors.As(err, &de) {
-			line, column := de.Position()
-			return nil, &syntaxError{at: pos{line, column}, text: trimTOML(de.Error())}
-		}
-		return nil, &syntaxError{text: trimTOML(err.Error())}
-	}
 	return b.root, nil
 }
 
-func trimTOML(s string) string {
-	if len(s) > 6 && s[:6] == "toml: " {
-		return s[6:]
-	}
-	return s
-}
-
-// A tomlBuilder puts expressions together into a tree.
+// A tomlBuilder puts expressions together into a tree. The library's decoder
+// would do, if it took less than the square of the number of keys.
 type tomlBuilder struct {
 	parser unstable.Parser
 	lines  lineIndex
@@ -99,7 +88,7 @@ func (b *tomlBuilder) header(e *unstable.Node, list bool) error {
 		return err
 	}
 	table := &node{kind: isTable, at: parts[0].at, how: asHeader}
-	m := t.find(last.name, false)
+	m := t.exact(last.name)
 	switch {
 	case m == nil && list:
 		t.add(member{name: last.name, at: last.at, value: &node{kind: isList, at: parts[0].at, how: asHeader, items: []*node{table}}})
@@ -121,10 +110,11 @@ func duplicate(p part, first *member) error {
 	return &syntaxError{at: p.at, text: fmt.Sprintf("key %q is here twice, first in line %d", p.name, first.at.line)}
 }
 
-// descend walks down tables, and makes those that are missing.
+// descend walks down tables, and makes those that are missing. Dotted keys may
+// only add to tables that dotted keys made.
 func (b *tomlBuilder) descend(t *node, parts []part, made how) (*node, error) {
 	for _, p := range parts {
-		m := t.find(p.name, false)
+		m := t.exact(p.name)
 		if m == nil {
 			m = t.add(member{name: p.name, at: p.at, value: &node{kind: isTable, at: p.at, how: made}})
 		}
@@ -132,7 +122,7 @@ func (b *tomlBuilder) descend(t *node, parts []part, made how) (*node, error) {
 		if next.kind == isList && next.how == asHeader {
 			next = next.items[len(next.items)-1]
 		}
-		if next.kind != isTable || next.how == asInline {
+		if next.kind != isTable || next.how == asInline || made == asDotted && next.how != asDotted {
 			return nil, duplicate(p, m)
 		}
 		t = next
@@ -147,7 +137,7 @@ func (b *tomlBuilder) keyValue(t *node, e *unstable.Node) error {
 	if err != nil {
 		return err
 	}
-	if m := t.find(last.name, false); m != nil {
+	if m := t.exact(last.name); m != nil {
 		return duplicate(last, m)
 	}
 	v, err := b.value(e.Value(), last.at)
@@ -192,7 +182,20 @@ func (b *tomlBuilder) value(e *unstable.Node, near pos) (*node, error) {
 	default:
 		n.kind = isTime
 	}
+	if n.kind == isNumber || n.kind == isTime {
+		return n, b.scalar(e, n)
+	}
 	return n, nil
+}
+
+// scalar has the library's decoder check a number or a time, of which the
+// parser has only found the end.
+func (b *tomlBuilder) scalar(e *unstable.Node, n *node) error {
+	var one map[string]any
+	if err := toml.Unmarshal(append([]byte("x = "), e.Data...), &one); err != nil {
+		return &syntaxError{at: n.at, text: strings.TrimPrefix(err.Error(), "toml: ")}
+	}
+	return nil
 }
 
 // tomlDepth refuses text whose brackets are nested so deep that the parser's
