@@ -260,14 +260,25 @@ func (d *Dialect) localhost(t *Try) {
 	}
 	if t.Transport == nil {
 		t.Transport = &unverified
+		return
 	}
+	tr := *t.Transport
+	tr.SkipVerify = true
+	t.Transport = &tr
 }
 
-// isLocalhost reports whether host[:port] is this machine.
+// isLocalhost reports whether host[:port] is this machine. An IPv6 literal
+// without a port counts for no client.
 func isLocalhost(host string) bool {
-	name := strings.Trim(withoutPort(host), "[]")
+	name := withoutPort(host)
 	if name == "localhost" {
 		return true
+	}
+	if c := host[0]; c != '[' && (c < '0' || c > '9') {
+		return false
+	}
+	if name != host {
+		name = strings.Trim(name, "[]")
 	}
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr.IsLoopback()

@@ -41,6 +41,8 @@ type format struct {
 func formats() []format {
 	return []format{
 		{name: "registries.conf", clients: []string{"podman", "skopeo", "buildah", "cri-o"}, read: readRegistriesConf, fold: true},
+		{name: "hosts.toml", clients: []string{"containerd", "containerd-transfer", "containerd-cri"}, read: readHostsToml, fold: true},
+		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
 	}
 }
 

@@ -126,6 +126,7 @@ type file struct {
 	name string // for origins
 	path string // in the source's FS; empty for a text
 	data []byte
+	size int // bytes, a byte order mark among them
 }
 
 // dir returns the directory of the file, in the source's FS.
@@ -196,6 +197,7 @@ func (r *reading) checked(f *file) *file {
 			Text: fmt.Sprintf("the file is larger than %d bytes", MaxFile), Hint: "configuration is not that large: is it the right file?",
 		})
 	}
+	f.size = len(f.data)
 	f.data = bytes.TrimPrefix(f.data, bom)
 	return f
 }

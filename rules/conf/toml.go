@@ -103,6 +103,9 @@ func (b *tomlBuilder) header(e *unstable.Node, list bool) error {
 		return duplicate(last, m)
 	}
 	b.here = table
+	if !list {
+		b.root.headers = append(b.root.headers, parts)
+	}
 	return nil
 }
 

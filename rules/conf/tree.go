@@ -49,6 +49,11 @@ type node struct {
 	//
 	//	:: key → its place in keys
 	index map[string]int
+	// asked are the keys that readers look for in a table.
+	asked []string
+	// headers are the [table] headers of a TOML file in their order, in its
+	// root.
+	headers [][]part
 }
 
 // A member is a key of a table, and its value.
@@ -154,6 +159,9 @@ func (n *node) find(name string, fold bool) *member {
 // value returns what a table has at a key, and marks the key as known. Null is
 // like nothing.
 func (r *reading) value(n *node, key string) *node {
+	if n != nil {
+		n.asked = append(n.asked, key)
+	}
 	m := n.find(key, r.fold)
 	if m == nil {
 		return nil
@@ -233,7 +241,7 @@ func (r *reading) table(f *file, n *node, key string) *node { return r.typed(f, 
 //
 //	:: key → where it belongs
 func (r *reading) unknown(f *file, n *node, where string, home map[string]string) {
-	if n == nil {
+	if n == nil || n.kind != isTable {
 		return
 	}
 	for i := range n.keys {
@@ -245,8 +253,44 @@ func (r *reading) unknown(f *file, n *node, where string, home map[string]string
 			r.silent(f, m.at, "move it to "+place, "key %q is swallowed by %s and has no effect there", m.name, where)
 			continue
 		}
-		p := r.problem(f, m.at, "", "unknown key %q in %s: the client ignores it", m.name, where)
+		p := r.problem(f, m.at, n.suggest(m.name), "unknown key %q in %s: the client ignores it", m.name, where)
 		p.Level = rules.Warning
 		r.note(p)
 	}
+}
+
+// suggest returns a hint for an unknown key: the known one that looks like it,
+// or all of them.
+func (n *node) suggest(key string) string {
+	known := slices.Compact(slices.Sorted(slices.Values(n.asked)))
+	for _, k := range known {
+		a, b := plainKey(key), plainKey(k)
+		if a == b || strings.Contains(a, b) || strings.Contains(b, a) || oneEdit(a, b) {
+			return fmt.Sprintf("perhaps %q is meant", k)
+		}
+	}
+	return "known here: " + strings.Join(known, ", ")
+}
+
+// plainKey drops what keys are often confused by: case, dashes and underscores.
+func plainKey(s string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
+}
+
+// oneEdit reports whether a and b differ in one letter, or by one too many.
+func oneEdit(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > 1 {
+		return false
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	if len(a) == len(b) {
+		return i < len(a) && a[i+1:] == b[i+1:]
+	}
+	return a[i:] == b[i+1:]
 }
