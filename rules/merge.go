@@ -1,6 +1,9 @@
 package rules
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Merge puts configurations together, as if the files had been read one after
 // the other: a rule replaces an earlier one for the same names, as a whole; a
@@ -10,14 +13,7 @@ import "maps"
 func Merge(configs ...Config) Config {
 	var m Config
 	for _, c := range configs {
-		old := len(m.Rules)
-		for _, r := range c.Rules {
-			if i := indexOf(m.Rules[:old], r.Match); i >= 0 {
-				m.Rules[i] = r
-			} else {
-				m.Rules = append(m.Rules, r)
-			}
-		}
+		m.Rules = mergeRules(m.Rules, c.Rules)
 		m.Hosts = merged(m.Hosts, c.Hosts)
 		m.Nets = append(m.Nets, c.Nets...)
 		m.ShortNames = m.ShortNames.merge(c.ShortNames)
@@ -29,13 +25,22 @@ func Merge(configs ...Config) Config {
 	return m
 }
 
-func indexOf(rules []Rule, m Match) int {
-	for i := range rules {
-		if rules[i].Match.Same(m) {
-			return i
+// mergeRules replaces rules of old, in their place, and appends the others.
+func mergeRules(old, add []Rule) []Rule {
+	at := make(map[Match]int, len(old)) // :: match → its place in old, -1 where it has been replaced
+	for i := len(old) - 1; i >= 0; i-- {
+		at[old[i].Match.key()] = i
+	}
+	out := slices.Clone(old)
+	for _, r := range add {
+		if i, ok := at[r.Match.key()]; ok && i >= 0 {
+			out[i] = r
+			at[r.Match.key()] = -1
+		} else {
+			out = append(out, r)
 		}
 	}
-	return -1
+	return out
 }
 
 func (s ShortNames) merge(o ShortNames) ShortNames {

@@ -48,41 +48,46 @@ func (p *Plan) Usable() bool {
 // tries is all that it allocates. The rules in the result are not changed by
 // the caller.
 func (s *Set) Plan(r ref.Ref, want Can, d Dialect) Plan {
-	p := Plan{Ref: d.normal(r)}
+	pl := planner{set: s, d: d, want: want}
+	p := &pl.plan
+	p.Ref = d.normal(r)
 	if s.refused != nil {
 		p.Err = s.refused
-		return p
+		return pl.plan
 	}
 	if p.Err = d.refuses(r); p.Err != nil {
-		return p
+		return pl.plan
 	}
 	var room [12]found
-	list := s.match(room[:0], p.Ref.Name, &d)
-	pl := planner{set: s, d: &d, plan: &p, want: want}
+	list := s.match(room[:0], p.Ref.Name, &pl.d)
 	if len(list) == 0 {
 		p.Tries = make([]Try, 0, 1)
-		pl.upstream(&Upstream{})
+		pl.add(&own, Primary)
 	} else {
 		pl.choose(list)
 	}
 	if p.Err == nil && !p.Usable() {
 		p.Err = pl.nothing()
 	}
-	return p
+	return pl.plan
 }
 
-// A planner makes one plan.
+// own is the image's own registry, with nothing special.
+var own Endpoint
+
+// A planner makes one plan. It holds everything by value, so that it stays on
+// the stack.
 type planner struct {
 	set  *Set
-	d    *Dialect
-	plan *Plan
+	d    Dialect
+	plan Plan
 	want Can
 	best found
 }
 
 // choose takes the best rule and follows it.
 func (pl *planner) choose(list []found) {
-	p := pl.plan
+	p := &pl.plan
 	pl.best = list[0]
 	rule := pl.best.rule
 	p.Rule = rule
@@ -122,21 +127,19 @@ func (pl *planner) follow() {
 		}
 	}
 	if !own && rule.Upstream.Kind != None {
-		pl.upstream(&rule.Upstream)
+		pl.add(&rule.Upstream.Endpoint, Primary)
 	}
 }
 
 // pushOriginal makes the only try of a push by a client whose rules are for
 // reading.
 func (pl *planner) pushOriginal() {
-	up := Upstream{}
+	ep := &own
 	if rule := pl.best.rule; rule.Upstream.Kind == Original {
-		up = rule.Upstream
+		ep = &rule.Upstream.Endpoint
 	}
-	pl.upstream(&up)
+	pl.add(ep, Primary)
 }
-
-func (pl *planner) upstream(u *Upstream) { pl.add(&u.Endpoint, Primary) }
 
 func (pl *planner) isOwnHost(host string) bool {
 	own := pl.plan.Ref.Host
@@ -211,7 +214,7 @@ func (c Can) words() string {
 
 // nothing says why no place can serve the image.
 func (pl *planner) nothing() error {
-	p := pl.plan
+	p := &pl.plan
 	switch {
 	case len(p.Tries) == 1 && p.Tries[0].Blocked:
 		return fmt.Errorf("%s is blocked by the rule for %s", p.Ref.Name, p.Tries[0].BlockedBy.Match)

@@ -115,15 +115,18 @@ func (m Match) String() string {
 	}
 }
 
+// key returns a value that is equal for matches of the same names, however
+// their files spell them.
+func (m Match) key() Match {
+	if m.Kind != Never {
+		m.Text = ""
+	}
+	return m
+}
+
 // Same reports whether two matches are for the same names, however their files
 // spell them.
-func (m Match) Same(o Match) bool {
-	if m.Kind == Never || o.Kind == Never {
-		return m == o
-	}
-	m.Text, o.Text = "", ""
-	return m == o
-}
+func (m Match) Same(o Match) bool { return m.key() == o.key() }
 
 // MatchName returns the match for a key of the form "host[:port]" or
 // "host[:port]/path"; slashes at the end are dropped.

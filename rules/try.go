@@ -292,7 +292,7 @@ func (pl *planner) block(t *Try, ep *Endpoint) {
 		t.Blocked, t.BlockedBy = true, rule
 	case rule != nil && pl.d.BlockByName:
 		var room [12]found
-		list := pl.set.match(room[:0], t.Ref.Name, pl.d)
+		list := pl.set.match(room[:0], t.Ref.Name, &pl.d)
 		if len(list) > 0 && list[0].rule.Upstream.Endpoint.Blocked {
 			t.Blocked, t.BlockedBy = true, list[0].rule
 		}
