@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -17,6 +18,9 @@ func parseYAML(data []byte) (docs []*node, err error) {
 	b := yamlBuilder{data: data, lines: newLineIndex(data)}
 	if !utf8.Valid(data) {
 		return nil, &syntaxError{at: b.lines.at(invalidUTF8(data)), text: "the text is not UTF-8"}
+	}
+	if err := b.characters(); err != nil {
+		return nil, err
 	}
 	if err := b.nesting(); err != nil {
 		return nil, err
@@ -50,10 +54,11 @@ func yamlError(err error) error {
 	text := err.Error()
 	m := yamlLine.FindStringSubmatchIndex(text)
 	if m == nil {
-		return &syntaxError{text: text}
+		return &syntaxError{at: pos{1, 1}, text: strings.TrimPrefix(text, "yaml: ")}
 	}
 	at := pos{column: 1}
 	at.line, _ = strconv.Atoi(text[m[2]:m[3]])
+	at.line = max(at.line, 1)
 	if m[4] >= 0 {
 		at.column, _ = strconv.Atoi(text[m[4]:m[5]])
 	}
@@ -71,6 +76,22 @@ type yamlBuilder struct {
 // yamlSlack is how many nodes more than its text has bytes a tree may have:
 // without aliases it has fewer.
 const yamlSlack = 10_000
+
+// characters refuses what YAML does not allow anywhere, because the library
+// does not say where it is, and line breaks that nobody but YAML counts.
+func (b *yamlBuilder) characters() error {
+	for i, c := range string(b.data) {
+		switch {
+		case c == '\r' && bytes.HasPrefix(b.data[i+1:], []byte("\n")):
+		case c == 0x2028, c == 0x2029:
+			return &syntaxError{at: b.lines.at(i), text: fmt.Sprintf("the line break %U is not allowed", c)}
+		case c == '\t', c == '\n', c >= ' ' && c < 0x7f, c >= 0xa0 && c != 0xfffe && c != 0xffff:
+		default:
+			return &syntaxError{at: b.lines.at(i), text: fmt.Sprintf("the character %U is not allowed", c)}
+		}
+	}
+	return nil
+}
 
 // nesting refuses flow collections that are nested too deep, before the
 // library recurses into them. It counts brackets wherever they stand in a
