@@ -89,7 +89,9 @@ func (t *Try) base() string {
 	if t.Scheme == HTTP {
 		scheme = "http://"
 	}
-	return scheme + t.Host + t.APIRoot + "/" + t.Ref.Path
+	path := url.URL{Path: t.APIRoot + "/" + t.Ref.Path}
+	path.RawPath = path.Path // where it is valid as it is
+	return scheme + t.Host + path.EscapedPath()
 }
 
 // try resolves an endpoint for the plan's image.
@@ -181,6 +183,9 @@ func (pl *planner) rewriteText(t *Try, ep *Endpoint) error {
 	}
 	text := location + pl.plan.Ref.String()[pl.best.end:]
 	r, err := ref.Parse(text)
+	if err == nil {
+		err = pl.d.refuses(r)
+	}
 	if err != nil {
 		return fmt.Errorf("%s at %s: %w", location, ep.Origin, err)
 	}

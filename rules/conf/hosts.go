@@ -105,6 +105,7 @@ type hostDir struct {
 	dir   string // in the source's FS; empty for a text alone
 	file  *file  // its hosts.toml; nil where it is not read yet, or not there
 	match rules.Match
+	bad   *rules.Problem // the first value that is decoded and then refused
 }
 
 // rule reads the directory.

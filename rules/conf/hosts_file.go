@@ -12,6 +12,9 @@ import (
 // parse reads a hosts.toml into rule. A problem that it returns makes
 // containerd drop the file as a whole (parseHostsFile).
 func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
+	if p := h.noBOM(h.file); p != nil {
+		return rule, p
+	}
 	root, err := parseTOML(h.file.data)
 	if err != nil {
 		p := h.syntax(h.file, err)
@@ -19,6 +22,11 @@ func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
 	}
 	hosts := h.table(h.file, root, "host")
 	server := h.str(h.file, root, "server")
+	headers := hostHeaders(root)
+	tried := map[string]bool{}
+	for _, parts := range headers {
+		tried[parts[1].name] = true
+	}
 	read := map[string]rules.Endpoint{} // :: key of a host table → its endpoint
 	if hosts != nil {
 		for i := range hosts.keys {
@@ -27,14 +35,25 @@ func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
 				h.typeError(h.file, m.value, m.name, isTable.String())
 				continue
 			}
-			read[m.name] = h.endpoint(m.name, m.at, m.value, "[host."+m.name+"]")
+			bad := h.bad
+			read[m.name] = h.mirror(m)
+			if !tried[m.name] {
+				h.bad = bad // containerd looks no closer at what it does not try
+			}
 		}
 	}
-	last := h.endpoint(server, root.at, root, "the file")
+	last, explicitTLS := h.settings(root)
+	if server != "" {
+		h.address(&last, server, root.find("server", h.fold).value.at, explicitTLS)
+	}
+	h.unknown(h.file, root, "the file", nil)
 	if wrong := h.takeWrong(); wrong != nil {
 		return rule, wrong
 	}
-	h.order(&rule, root, hosts, read)
+	if h.bad != nil {
+		return rule, h.bad
+	}
+	h.order(&rule, headers, hosts, read)
 	h.upstream(&rule, root, last, server)
 	for i := range rule.Endpoints {
 		h.check(&rule, &rule.Endpoints[i])
@@ -43,22 +62,32 @@ func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
 	return rule, nil
 }
 
-// order puts the mirrors into the order of their headers, which alone make a
-// mirror of a table (getSortedHosts).
-func (h *hostDir) order(rule *rules.Rule, root, hosts *node, read map[string]rules.Endpoint) {
-	seen := map[string]bool{}
+// hostHeaders returns the headers that make a mirror of a host's table, in
+// order: all but those of a table below the host of the header before
+// (getSortedHosts).
+func hostHeaders(root *node) [][]part {
+	var headers [][]part
 	last := ""
 	for _, parts := range root.headers {
-		if len(parts) < 2 || parts[0].name != "host" || parts[1].name == last {
-			continue
+		if len(parts) >= 2 && parts[0].name == "host" && parts[1].name != last {
+			last = parts[1].name
+			headers = append(headers, parts)
 		}
-		last = parts[1].name
-		ep := read[last]
+	}
+	return headers
+}
+
+// order puts the mirrors into the order of their headers.
+func (h *hostDir) order(rule *rules.Rule, headers [][]part, hosts *node, read map[string]rules.Endpoint) {
+	seen := map[string]bool{}
+	for _, parts := range headers {
+		name := parts[1].name
+		ep := read[name]
 		ep.Origin = h.at(h.file, pos{parts[0].at.line, max(parts[0].at.column-1, 1)})
-		if seen[last] {
-			h.silent(h.file, parts[0].at, "put it directly below the table of its host", "a table of %q after another host makes containerd try the host again", last)
+		if seen[name] {
+			h.silent(h.file, parts[0].at, "put it directly below the table of its host", "a table of %q after another host makes containerd try the host again", name)
 		}
-		seen[last] = true
+		seen[name] = true
 		rule.Endpoints = append(rule.Endpoints, ep)
 	}
 	if len(rule.Endpoints) > 0 {
@@ -103,12 +132,25 @@ func (h *hostDir) upstream(rule *rules.Rule, root *node, last rules.Endpoint, se
 // noHost starts the reason why an address without a host cannot be asked.
 const noHost = "no request can be built for this host"
 
-// endpoint reads the settings of one host.
-func (h *hostDir) endpoint(address string, at pos, t *node, where string) rules.Endpoint {
+// topKeys are swallowed by a host's table when they are written below it.
+var topKeys = map[string]string{"server": "the top of the file, before the first [host] table"}
+
+// mirror reads a host's table.
+func (h *hostDir) mirror(m *member) rules.Endpoint {
+	ep, explicitTLS := h.settings(m.value)
+	h.address(&ep, m.name, m.at, explicitTLS)
+	h.unknown(h.file, m.value, "[host."+m.name+"]", topKeys)
+	return ep
+}
+
+// settings reads what a table says about its host.
+func (h *hostDir) settings(t *node) (ep rules.Endpoint, explicitTLS bool) {
 	f := h.file
-	ep := rules.Endpoint{NS: rules.NS{Source: true}, Origin: h.at(f, at)}
+	ep = rules.Endpoint{NS: rules.NS{Source: true}, Origin: h.at(f, t.at)}
 	tr := &rules.Transport{}
-	override := h.flag(f, t, "override_path")
+	if h.flag(f, t, "override_path") {
+		ep.APIRoot = "/"
+	}
 	skip := h.typed(f, t, "skip_verify", isBool)
 	tr.SkipVerify = skip != nil && skip.truth
 	tr.CA = h.files(t, "ca")
@@ -117,35 +159,33 @@ func (h *hostDir) endpoint(address string, at pos, t *node, where string) rules.
 	if v := h.str(f, t, "dial_timeout"); v != "" {
 		d, err := time.ParseDuration(v)
 		if err != nil {
-			h.wrong = append(h.wrong, h.problem(f, t.find("dial_timeout", h.fold).value.at, `it is written as "30s"`, "dial_timeout %q is no duration", v))
+			h.invalid(t.find("dial_timeout", h.fold).value.at, `it is written as "30s"`, "dial_timeout %q is no duration", v)
 		}
 		tr.DialTimeout = d
 	}
 	ep.Can = h.can(t)
-	explicitTLS := skip != nil || tr.CA != nil || tr.Client != nil
+	explicitTLS = skip != nil || tr.CA != nil || tr.Client != nil
 	if explicitTLS || tr.Header != nil || tr.DialTimeout != 0 {
 		ep.Transport = tr
 	}
-	if address != "" {
-		h.address(&ep, address, at, override, explicitTLS)
-	}
-	home := map[string]string{}
-	if address != "" && where != "the file" {
-		home["server"] = "the top of the file, before the first [host] table"
-	}
-	h.unknown(f, t, where, home)
-	return ep
+	return ep, explicitTLS
 }
 
-// address reads the address of a host (parseHostConfig).
-func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, override, explicitTLS bool) {
-	text := address
+// address reads the address of a host (parseHostConfig). An API root that is
+// set already stands for override_path.
+func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, explicitTLS bool) {
+	override, text := ep.APIRoot != "", address
+	if address == "" {
+		ep.Host, ep.Unusable = "(none)", noHost+": its key is empty"
+		h.silent(h.file, at, "write the host into the header", "a host table without a host cannot be asked")
+		return
+	}
 	if !strings.HasPrefix(text, "http") {
 		text = "https://" + text
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		h.wrong = append(h.wrong, h.problem(h.file, at, "", "%q is no address", address))
+		h.invalid(at, "the form is https://host[:port][/path]", "%q is no address", address)
 		return
 	}
 	root := u.Path
@@ -159,7 +199,7 @@ func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, override, 
 		root += "/v2"
 	}
 	ep.SetPath(path.Clean("/" + root))
-	ep.Host, ep.Scheme = u.Host, rules.HTTPS
+	ep.Host, ep.Scheme = strings.TrimSuffix(u.Host, ":"), rules.HTTPS
 	switch {
 	case u.Host == "":
 		ep.Host = address
@@ -180,7 +220,7 @@ func (h *hostDir) can(t *node) rules.Can {
 	for _, v := range h.strs(h.file, t, "capabilities") {
 		c, ok := rules.CanNamed(strings.ToLower(v.text))
 		if !ok {
-			h.wrong = append(h.wrong, h.problem(h.file, v.at, `it may be "pull", "resolve", "push" or "referrers"`, "unknown capability %q", v.text))
+			h.invalid(v.at, `it may be "pull", "resolve", "push" or "referrers"`, "unknown capability %q", v.text)
 		}
 		can |= c
 	}
@@ -188,6 +228,19 @@ func (h *hostDir) can(t *node) rules.Can {
 		h.warn(h.file, t.find("capabilities", h.fold).at, `add "resolve" where tags should come from here, too`, "without resolve the host is skipped for every tag")
 	}
 	return can
+}
+
+// invalid notes a value that containerd's own code refuses, after decoding.
+func (h *hostDir) invalid(at pos, hint, text string, args ...any) {
+	if h.bad == nil {
+		p := h.problem(h.file, at, hint, text, args...)
+		h.bad = &p
+	}
+}
+
+// mistyped notes a value that may have one of several types and has none.
+func (h *hostDir) mistyped(n *node, key, want string) {
+	h.invalid(n.at, "", "%s is %s and should be %s", key, n.kind, want)
 }
 
 // abs returns the absolute path of a file that the configuration names.
@@ -207,13 +260,13 @@ func (h *hostDir) files(t *node, key string) []string {
 	case v.kind == isString:
 		return []string{h.abs(v.text)}
 	case v.kind != isList:
-		h.typeError(h.file, v, key, "a string or a list")
+		h.mistyped(v, key, "a string or a list")
 		return nil
 	}
 	names := make([]string, 0, len(v.items))
 	for _, item := range v.items {
 		if item.kind != isString {
-			h.typeError(h.file, item, "an item of "+key, isString.String())
+			h.mistyped(item, "an item of "+key, isString.String())
 			continue
 		}
 		names = append(names, h.abs(item.text))
@@ -231,7 +284,7 @@ func (h *hostDir) pairs(t *node) []rules.KeyPair {
 	case v.kind == isString:
 		return []rules.KeyPair{{Cert: h.abs(v.text)}}
 	case v.kind != isList:
-		h.typeError(h.file, v, "client", "a string or a list")
+		h.mistyped(v, "client", "a string or a list")
 		return nil
 	}
 	var out []rules.KeyPair
@@ -242,7 +295,7 @@ func (h *hostDir) pairs(t *node) []rules.KeyPair {
 		case item.kind == isList && len(item.items) == 2 && item.items[0].kind == isString && item.items[1].kind == isString:
 			out = append(out, rules.KeyPair{Cert: h.abs(item.items[0].text), Key: h.abs(item.items[1].text)})
 		default:
-			h.typeError(h.file, item, "an item of client", "a string or a pair of strings")
+			h.mistyped(item, "an item of client", "a string or a pair of strings")
 		}
 	}
 	return out
@@ -264,7 +317,7 @@ func (h *hostDir) headers(t *node) []rules.Header {
 		case m.value.kind == isList:
 			for _, item := range m.value.items {
 				if item.kind != isString {
-					h.typeError(h.file, item, "a value of header "+m.name, isString.String())
+					h.mistyped(item, "a value of header "+m.name, isString.String())
 					continue
 				}
 				hd.Values = append(hd.Values, item.text)

@@ -73,6 +73,16 @@ func (r *reading) syntax(f *file, err error) rules.Problem {
 	return r.problem(f, pos{}, "", "%v", err)
 }
 
+// noBOM returns a problem where a file begins with a byte order mark, for
+// clients whose parser does not read it; nil where it does not.
+func (r *reading) noBOM(f *file) *rules.Problem {
+	if !f.bom {
+		return nil
+	}
+	p := r.problem(f, pos{1, 1}, "save it as UTF-8 without a byte order mark", "the file begins with a byte order mark, which the client does not read")
+	return &p
+}
+
 // takeWrong returns the first value of a wrong type since the last call; nil
 // where there was none.
 func (r *reading) takeWrong() *rules.Problem {

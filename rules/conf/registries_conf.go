@@ -78,6 +78,7 @@ func (c *registriesFile) config(root *node) rules.Config {
 	var tables []*registry
 	for _, t := range c.tables(c.file, root, "registry") {
 		reg := c.registry(t)
+		rule := c.rule(reg)
 		tables = append(tables, reg)
 		if first := seen[reg.prefix]; first != nil {
 			c.silent(c.file, t.at, "keep one table for the prefix", "a second table for %q in one file: the client drops it, the first is in line %d", reg.prefix, first.node.at.line)
@@ -87,7 +88,7 @@ func (c *registriesFile) config(root *node) rules.Config {
 		} else {
 			seen[reg.prefix] = reg
 		}
-		cfg.Rules = append(cfg.Rules, c.rule(reg))
+		cfg.Rules = append(cfg.Rules, rule)
 	}
 	c.conflicts(tables)
 	cfg.ShortNames = c.shortNames(root)
@@ -99,21 +100,23 @@ func (c *registriesFile) config(root *node) rules.Config {
 	return cfg
 }
 
-// version1 refuses the old format: any of its tables makes the client refuse
-// the file.
+// version1 refuses the old format: any of its lists makes the client refuse the
+// file.
 func (c *registriesFile) version1(root *node) {
-	m := root.find("registries", c.fold)
-	if m == nil {
-		return
-	}
-	m.used = true
+	old := c.table(c.file, root, "registries")
 	for _, key := range []string{"search", "insecure", "block"} {
-		if v := m.value.find(key, c.fold); v != nil {
-			c.refuse(c.problem(c.file, v.at, "write [[registry]] tables and unqualified-search-registries instead",
-				"[registries.%s] is version 1 of the format, which is no longer read", key))
-			return
+		t := c.table(c.file, old, key)
+		if t == nil {
+			continue
 		}
+		c.strs(c.file, t, "registries")
+		if t.find("registries", c.fold) != nil {
+			c.refuse(c.problem(c.file, t.at, "write [[registry]] tables and unqualified-search-registries instead",
+				"[registries.%s] is version 1 of the format, which is no longer read", key))
+		}
+		c.unknown(c.file, t, "[registries."+key+"]", nil)
 	}
+	c.unknown(c.file, old, "[registries]", nil)
 }
 
 // A registry is a [[registry]] table.

@@ -126,7 +126,8 @@ type file struct {
 	name string // for origins
 	path string // in the source's FS; empty for a text
 	data []byte
-	size int // bytes, a byte order mark among them
+	size int  // bytes, a byte order mark among them
+	bom  bool // it began with a byte order mark
 }
 
 // dir returns the directory of the file, in the source's FS.
@@ -198,7 +199,7 @@ func (r *reading) checked(f *file) *file {
 		})
 	}
 	f.size = len(f.data)
-	f.data = bytes.TrimPrefix(f.data, bom)
+	f.data, f.bom = bytes.CutPrefix(f.data, bom)
 	return f
 }
 

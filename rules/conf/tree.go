@@ -138,19 +138,18 @@ func (n *node) exact(name string) *member {
 }
 
 // find returns the member of that name; nil where there is none, or n is no
-// table.
+// table. With fold, keys that differ in case are the same, and the last counts,
+// as in Go's decoders.
 func (n *node) find(name string, fold bool) *member {
 	if n == nil || n.kind != isTable {
 		return nil
 	}
-	if m := n.exact(name); m != nil {
-		return m
+	if !fold {
+		return n.exact(name)
 	}
-	if fold {
-		for i := range n.keys {
-			if strings.EqualFold(n.keys[i].name, name) {
-				return &n.keys[i]
-			}
+	for i := len(n.keys) - 1; i >= 0; i-- {
+		if strings.EqualFold(n.keys[i].name, name) {
+			return &n.keys[i]
 		}
 	}
 	return nil
@@ -176,7 +175,17 @@ func (r *reading) value(n *node, key string) *node {
 // typed is value for one type; any other is noted as wrong.
 func (r *reading) typed(f *file, n *node, key string, k kind) *node {
 	v := r.value(n, key)
-	if v == nil || v.kind == k {
+	if v == nil {
+		return nil
+	}
+	if r.fold {
+		for i := range n.keys { // Go's decoders refuse those that lose, too
+			if m := &n.keys[i]; m.value != v && m.value.kind != k && m.value.kind != isNull && strings.EqualFold(m.name, key) {
+				r.typeError(f, m.value, m.name, k.String())
+			}
+		}
+	}
+	if v.kind == k {
 		return v
 	}
 	r.typeError(f, v, key, k.String())
