@@ -113,6 +113,18 @@ const (
 	AnyFailure = Unreachable | BadTLS | Unauthorized | Absent | Broken
 )
 
+// Names returns the names of what is in the set, in the order "unreachable",
+// "tls", "auth", "absent", "broken".
+func (f Failures) Names() []string {
+	var names []string
+	for i, name := range [...]string{"unreachable", "tls", "auth", "absent", "broken"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Detail is a set of details of a try.
 type Detail uint8
 

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrepot/entrepot/rules"
+)
+
+type explainOptions struct {
+	sourceFlags
+	purpose string
+	json    bool
+}
+
+func newExplainCmd(env Env) *cobra.Command {
+	var opts explainOptions
+	cmd := &cobra.Command{
+		Use:   "explain REF...",
+		Short: "Tell from which places a client would take an image, and why",
+		Long: `Explain reads the mirror configuration of a client and tells for each image which
+rule is for it, which places are asked in which order, which are left out and
+why, and what the client does when a place fails. Nothing is contacted.
+
+Without --rules it reads what the client reads on this machine; without --as
+and --rules it answers for every client that has configuration here, and tells
+where they disagree. With --rules and without --as the files are read strictly,
+as what they mean rather than as what one client makes of them.
+
+` + formatsHelp() + `
+
+Exit codes: 0 every image has a place, 1 nothing can serve one of them, 2 the
+command line is wrong.`,
+		Example: `  entrepot explain alpine:3.20
+  entrepot explain --as podman --rules registries.conf=/etc/containers quay.io/team/app:v1
+  entrepot explain --as containerd --root /mnt/node --json alpine:3.20`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error { return explain(env, opts, args) },
+	}
+	opts.sourceFlags.add(cmd)
+	cmd.Flags().StringVar(&opts.purpose, "for", "pull", "plan for this `PURPOSE`: pull, resolve or push")
+	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+// explain prints what every view says about every reference.
+func explain(env Env, opts explainOptions, names []string) error {
+	want, ok := rules.CanNamed(opts.purpose)
+	if !ok || want == rules.Referrers {
+		return usageError(fmt.Errorf("--for: %q is no purpose", opts.purpose), "use pull, resolve or push")
+	}
+	views, err := opts.views(env)
+	if err != nil {
+		return err
+	}
+	p := printer{out: env.Stdout, json: opts.json}
+	served := 0
+	for _, name := range names {
+		var all []explained
+		for _, v := range views {
+			all = append(all, v.explain(name, want))
+		}
+		if !slices.ContainsFunc(all, func(e explained) bool { return e.err != nil }) {
+			served++
+		}
+		if err := p.reference(name, all); err != nil {
+			return err
+		}
+	}
+	if err := p.problems(views); err != nil {
+		return err
+	}
+	if served < len(names) {
+		return failure(fmt.Errorf("nothing can serve %d of %d images", len(names)-served, len(names)), "")
+	}
+	return nil
+}
+
+// An explained is what a view says about a reference.
+type explained struct {
+	view  *view
+	name  string // as the user wrote it
+	plans []rules.Plan
+	err   error // why nothing can serve it
+}
+
+// explain plans for a reference. A short name may mean several images; they are
+// tried one after the other.
+func (v *view) explain(name string, want rules.Can) explained {
+	e := explained{view: v, name: name}
+	d := v.dialect
+	// Where nothing is said about short names they are Docker Hub's, as for
+	// all other clients: what they mean is then not the rules' affair.
+	d.ShortNames = d.ShortNames && v.set.ShortNames().Configured()
+	refs, err := v.set.Expand(name, d)
+	if err != nil {
+		e.err = err
+		return e
+	}
+	usable := false
+	for _, r := range refs {
+		plan := v.set.Plan(r, want, d)
+		usable = usable || plan.Err == nil
+		if e.err == nil {
+			e.err = plan.Err
+		}
+		e.plans = append(e.plans, plan)
+	}
+	if usable {
+		e.err = nil
+	}
+	return e
+}
+
+// normalized returns the reference as the client writes it, "" where it is
+// none.
+func (e *explained) normalized() string {
+	if len(e.plans) == 0 {
+		return ""
+	}
+	return e.view.dialect.Format(e.plans[0].Ref)
+}
+
+// rule returns the rule that was chosen, nil for none.
+func (e *explained) rule() *rules.Rule {
+	for i := range e.plans {
+		if r := e.plans[i].Rule; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// others returns the rules that match and lose.
+func (e *explained) others() []*rules.Rule {
+	var all []*rules.Rule
+	for i := range e.plans {
+		all = append(all, e.plans[i].Others...)
+	}
+	return all
+}
+
+// tries returns the places of all plans, in the order in which they are tried.
+func (e *explained) tries() []*rules.Try {
+	var all []*rules.Try
+	for i := range e.plans {
+		for j := range e.plans[i].Tries {
+			all = append(all, &e.plans[i].Tries[j])
+		}
+	}
+	return all
+}
+
+// skips returns the places that are left out.
+func (e *explained) skips() []*rules.Skip {
+	var all []*rules.Skip
+	for i := range e.plans {
+		for j := range e.plans[i].Skips {
+			all = append(all, &e.plans[i].Skips[j])
+		}
+	}
+	return all
+}
+
+// reference returns what a place calls the image.
+func (e *explained) reference(t *rules.Try) string {
+	if e.view.dialect.KeepSpelling && t.Original {
+		return e.name
+	}
+	return t.Reference()
+}
+
+// writeJSON prints one object on a line of its own.
+func (p *printer) writeJSON(v any) error {
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
