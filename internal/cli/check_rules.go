@@ -71,24 +71,34 @@ func lint(arg string, m conf.Machine) ([]rules.Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	strict, err := conf.Read(src, rules.Native())
+	found, err := lintAs(src, rules.Native())
 	if err != nil {
 		return nil, err
 	}
-	found := appendNew(nil, strict.Problems)
+	found = appendNew(nil, found)
 	for _, client := range conf.Clients(src.Format) {
 		d, err := rules.DialectOf(client)
 		if err != nil {
 			return nil, err
 		}
-		c, err := conf.Read(src, d)
+		more, err := lintAs(src, d)
 		if err != nil {
 			return nil, err
 		}
-		found = appendNew(found, c.Problems)
+		found = appendNew(found, more)
 	}
 	sortByPlace(found)
 	return found, nil
+}
+
+// lintAs returns the problems that one reading finds, in the lines and in how
+// the rules work together.
+func lintAs(src conf.Source, d rules.Dialect) ([]rules.Problem, error) {
+	c, err := conf.Read(src, d)
+	if err != nil {
+		return nil, err
+	}
+	return append(c.Problems, rules.New(c).Lint(d)...), nil
 }
 
 // sortByPlace sorts problems by their lines, and leaves the files in the order

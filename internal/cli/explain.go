@@ -85,6 +85,8 @@ type explained struct {
 	name  string // as the user wrote it
 	plans []rules.Plan
 	err   error // why nothing can serve it
+	// problems are those of the reference; those of the files are in the view.
+	problems []rules.Problem
 }
 
 // explain plans for a reference. A short name may mean several images; they are
@@ -92,9 +94,11 @@ type explained struct {
 func (v *view) explain(name string, want rules.Can) explained {
 	e := explained{view: v, name: name}
 	d := v.dialect
-	// Where nothing is said about short names they are Docker Hub's, as for
-	// all other clients: what they mean is then not the rules' affair.
-	d.ShortNames = d.ShortNames && v.set.ShortNames().Configured()
+	if d.ShortNames && !v.set.ShortNames().Configured() {
+		// What they mean is then not the rules' affair.
+		d.ShortNames = false
+		e.warnShort()
+	}
 	refs, err := v.set.Expand(name, d)
 	if err != nil {
 		e.err = err
@@ -113,6 +117,18 @@ func (v *view) explain(name string, want rules.Can) explained {
 		e.err = nil
 	}
 	return e
+}
+
+// warnShort notes that the client may refuse a short name that nothing is said
+// about, and that it is taken for one of Docker Hub's.
+func (e *explained) warnShort() {
+	if e.view.dialect.Strict() || !rules.IsShort(e.name) {
+		return
+	}
+	e.problems = append(e.problems, rules.Problem{
+		Text: fmt.Sprintf("%q names no registry and no registries to search are configured; it is taken for Docker Hub's, %s itself refuses it", e.name, e.view.client),
+		Hint: "write the whole name, or set unqualified-search-registries",
+	})
 }
 
 // normalized returns the reference as the client writes it, "" where it is

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/rules"
@@ -92,8 +93,8 @@ func (e *explained) json() explainedJSON {
 		}
 		out.Skips = append(out.Skips, skip)
 	}
-	for i := range e.view.problems {
-		out.Problems = append(out.Problems, problemToJSON(&e.view.problems[i]))
+	for _, p := range slices.Concat(e.problems, e.view.problems) {
+		out.Problems = append(out.Problems, problemToJSON(&p))
 	}
 	if e.err != nil {
 		out.Error = e.err.Error()

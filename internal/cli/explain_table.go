@@ -120,6 +120,9 @@ func (p *printer) table(e *explained) error {
 	if e.err != nil {
 		fmt.Fprintf(&b, "  nothing can serve it: %v\n", e.err)
 	}
+	for i := range e.problems {
+		fmt.Fprintf(&b, "  %s", problemText(&e.problems[i]))
+	}
 	_, err := io.WriteString(p.out, trimLines(b.String()))
 	return err
 }
