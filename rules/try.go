@@ -279,7 +279,7 @@ func isLocalhost(host string) bool {
 	if name == "localhost" {
 		return true
 	}
-	if c := host[0]; c != '[' && (c < '0' || c > '9') {
+	if host == "" || host[0] != '[' && (host[0] < '0' || host[0] > '9') {
 		return false
 	}
 	if name != host {

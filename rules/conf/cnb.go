@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -84,30 +85,42 @@ func (r *reading) cnbPair(f *file, pair string, at pos) (host string, ep rules.E
 	case !ref.ValidHost(host):
 		return wrong("write the registry alone, without scheme or path", "key %q must be a registry host", redactPair(host))
 	}
-	scheme, rest := rules.HTTPS, value
+	ep, hint, text := cnbMirror(value)
+	if text != "" {
+		return wrong(hint, "the mirror of %s %s", host, text)
+	}
+	ep.Origin = r.at(f, at)
+	return host, ep, nil
+}
+
+// cnbMirror reads "[scheme://]host[:port][/namespace]", or says what is wrong
+// with it.
+func cnbMirror(value string) (ep rules.Endpoint, hint, wrong string) {
+	ep.Scheme = rules.HTTPS
+	rest := value
 	if s, after, ok := strings.Cut(value, "://"); ok {
 		switch strings.ToLower(s) {
 		case "https":
 		case "http":
-			scheme = rules.HTTP
+			ep.Scheme = rules.HTTP
 		default:
-			return wrong("write https:// or http://", "the scheme of the mirror of %s is neither https nor http", host)
+			return ep, "write https:// or http://", "has a scheme that is neither https nor http"
 		}
 		rest = after
 	}
 	switch {
 	case strings.Contains(rest, "@"):
-		return wrong("credentials belong into CNB_REGISTRY_AUTH", "the mirror of %s has credentials in it", host)
+		return ep, "credentials belong into CNB_REGISTRY_AUTH", "has credentials in it"
 	case strings.ContainsAny(rest, "?#"):
-		return wrong("drop everything from the question mark on", "the mirror of %s has a query or a fragment", host)
+		return ep, "drop everything from the question mark on", "has a query or a fragment"
 	}
-	mirror, prefix, _ := strings.Cut(rest, "/")
+	host, prefix, _ := strings.Cut(rest, "/")
 	prefix = strings.Trim(prefix, "/")
-	if !ref.ValidHost(mirror) || prefix != "" && !ref.ValidPath(prefix) {
-		return wrong("the form is [http://]host[:port][/namespace]", "the mirror %q of %s is no registry", rest, host)
+	if !ref.ValidHost(host) || prefix != "" && !ref.ValidPath(prefix) {
+		return ep, "the form is [http://]host[:port][/namespace]", fmt.Sprintf("is no registry: %q", rest)
 	}
-	ep = rules.Endpoint{Scheme: scheme, Host: mirror, Repo: rules.Repo{Prefix: prefix}, Origin: r.at(f, at)}
-	return host, ep, nil
+	ep.Host, ep.Repo.Prefix = host, prefix
+	return ep, "", ""
 }
 
 // redactPair hides credentials in a pair that is shown.

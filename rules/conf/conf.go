@@ -30,9 +30,6 @@ type format struct {
 	clients []string
 	// read fills in r.cfg. It fails only where r.src cannot be read at all.
 	read func(r *reading) error
-	// system lists where the format lies on a machine, below its root, for a
-	// client; nil means nowhere.
-	system func(m Machine, client string) []string
 	// fold compares keys without case where there is none that is equal.
 	fold bool
 }

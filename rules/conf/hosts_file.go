@@ -23,25 +23,7 @@ func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
 	hosts := h.table(h.file, root, "host")
 	server := h.str(h.file, root, "server")
 	headers := hostHeaders(root)
-	tried := map[string]bool{}
-	for _, parts := range headers {
-		tried[parts[1].name] = true
-	}
-	read := map[string]rules.Endpoint{} // :: key of a host table → its endpoint
-	if hosts != nil {
-		for i := range hosts.keys {
-			m := &hosts.keys[i]
-			if m.value.kind != isTable {
-				h.typeError(h.file, m.value, m.name, isTable.String())
-				continue
-			}
-			bad := h.bad
-			read[m.name] = h.mirror(m)
-			if !tried[m.name] {
-				h.bad = bad // containerd looks no closer at what it does not try
-			}
-		}
-	}
+	mirrors := h.mirrors(hosts, headers)
 	last, explicitTLS := h.settings(root)
 	if server != "" {
 		h.address(&last, server, root.find("server", h.fold).value.at, explicitTLS)
@@ -53,13 +35,41 @@ func (h *hostDir) parse(rule rules.Rule) (rules.Rule, *rules.Problem) {
 	if h.bad != nil {
 		return rule, h.bad
 	}
-	h.order(&rule, headers, hosts, read)
+	h.order(&rule, headers, hosts, mirrors)
 	h.upstream(&rule, root, last, server)
 	for i := range rule.Endpoints {
 		h.check(&rule, &rule.Endpoints[i])
 	}
 	h.check(&rule, &rule.Upstream.Endpoint)
 	return rule, nil
+}
+
+// mirrors reads the tables of hosts. Of those without a header of their own
+// containerd looks at the types alone.
+//
+//	:: key of the table → endpoint
+func (h *hostDir) mirrors(hosts *node, headers [][]part) map[string]rules.Endpoint {
+	if hosts == nil {
+		return nil
+	}
+	tried := map[string]bool{}
+	for _, parts := range headers {
+		tried[parts[1].name] = true
+	}
+	mirrors := make(map[string]rules.Endpoint, len(hosts.keys))
+	for i := range hosts.keys {
+		m := &hosts.keys[i]
+		if m.value.kind != isTable {
+			h.typeError(h.file, m.value, m.name, isTable.String())
+			continue
+		}
+		bad := h.bad
+		mirrors[m.name] = h.mirror(m)
+		if !tried[m.name] {
+			h.bad = bad
+		}
+	}
+	return mirrors
 }
 
 // hostHeaders returns the headers that make a mirror of a host's table, in
@@ -78,11 +88,11 @@ func hostHeaders(root *node) [][]part {
 }
 
 // order puts the mirrors into the order of their headers.
-func (h *hostDir) order(rule *rules.Rule, headers [][]part, hosts *node, read map[string]rules.Endpoint) {
+func (h *hostDir) order(rule *rules.Rule, headers [][]part, hosts *node, mirrors map[string]rules.Endpoint) {
 	seen := map[string]bool{}
 	for _, parts := range headers {
 		name := parts[1].name
-		ep := read[name]
+		ep := mirrors[name]
 		ep.Origin = h.at(h.file, pos{parts[0].at.line, max(parts[0].at.column-1, 1)})
 		if seen[name] {
 			h.silent(h.file, parts[0].at, "put it directly below the table of its host", "a table of %q after another host makes containerd try the host again", name)

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -330,62 +329,4 @@ func (c *registriesFile) aliases(t *node) map[string]rules.Alias {
 		aliases[m.name] = a
 	}
 	return aliases
-}
-
-// registriesFiles returns the files in the order in which they are read.
-func registriesFiles(r *reading) ([]*file, error) {
-	if !r.src.isDir() {
-		f, err := r.single()
-		return compact(f), err
-	}
-	if r.src.System {
-		return registriesSystem(r)
-	}
-	var files []*file
-	main, err := r.load(path.Join(r.src.Path, "registries.conf"))
-	if err != nil {
-		return nil, err
-	}
-	dirs := []string{path.Join(r.src.Path, "registries.conf.d")}
-	if main == nil {
-		dirs = append(dirs, r.src.Path) // the directory of drop-ins itself
-	}
-	files = append(files, compact(main)...)
-	drop, err := r.dropIns(dirs, ".conf")
-	return append(files, drop...), err
-}
-
-// compact returns the file as a list, none for nil.
-func compact(f *file) []*file {
-	if f == nil {
-		return nil
-	}
-	return []*file{f}
-}
-
-// registriesSystem returns the files that podman reads on a machine: the first
-// main file, and the drop-ins of all directories, of which those in front hide
-// others of the same name (go.podman.io/storage/pkg/configfile).
-func registriesSystem(r *reading) ([]*file, error) {
-	homes := []string{"etc/containers", "usr/share/containers"}
-	if xdg := r.configHome(); xdg != "" {
-		homes = append([]string{path.Join(xdg, "containers")}, homes...)
-	}
-	var files []*file
-	var dirs []string
-	for _, home := range homes {
-		if len(files) == 0 {
-			f, err := r.load(path.Join(r.src.Path, home, "registries.conf"))
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, compact(f)...)
-		}
-		if home == homes[len(homes)-1] || home == homes[len(homes)-2] {
-			dirs = append(dirs, path.Join(r.src.Path, home, "registries.rootful.conf.d"))
-		}
-		dirs = append(dirs, path.Join(r.src.Path, home, "registries.conf.d"))
-	}
-	drop, err := r.dropIns(dirs, ".conf")
-	return append(files, drop...), err
 }

@@ -35,6 +35,8 @@ type Source struct {
 	// System reads the places below Path in which the client looks on a
 	// machine whose root that is.
 	System bool
+	// UID is the user whose configuration it is on a machine; 0 is root.
+	UID int
 	// Getenv gives the variables of the environment; nil means that all are
 	// empty.
 	Getenv func(string) string
@@ -211,7 +213,7 @@ func (r *reading) exists(p string) bool {
 }
 
 // names returns the names in a directory of the FS, sorted; none where it is
-// not there.
+// not there. It follows links.
 func (r *reading) names(dir string) []string {
 	entries, err := fs.ReadDir(r.src.FS, dir)
 	if err != nil {
@@ -233,8 +235,12 @@ func (r *reading) dropIns(dirs []string, ext string) ([]*file, error) {
 	var names []string
 	for _, dir := range dirs {
 		for _, name := range r.names(dir) {
+			p := path.Join(dir, name)
+			if info, err := fs.Stat(r.src.FS, p); err != nil || info.IsDir() {
+				continue
+			}
 			if strings.HasSuffix(name, ext) && paths[name] == "" {
-				paths[name] = path.Join(dir, name)
+				paths[name] = p
 				names = append(names, name)
 			}
 		}
