@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -68,7 +69,11 @@ func (r *reading) typeError(f *file, n *node, key, want string) {
 func (r *reading) syntax(f *file, err error) rules.Problem {
 	var se *syntaxError
 	if errors.As(err, &se) {
-		return r.problem(f, se.at, "", "%s", se.text)
+		at := se.at
+		if last := bytes.Count(f.data, []byte("\n")) + 1; at.line > last {
+			at = pos{last, 1} // what is missing at the end is missing in the next line for some
+		}
+		return r.problem(f, at, "", "%s", se.text)
 	}
 	return r.problem(f, pos{}, "", "%v", err)
 }

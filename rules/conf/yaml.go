@@ -114,7 +114,7 @@ func (b *yamlBuilder) nesting() error {
 // at returns the position of a node; the library counts columns in runes.
 func (b *yamlBuilder) at(n *yaml.Node) pos {
 	if n.Line < 1 || n.Line > len(b.lines) {
-		return pos{n.Line, n.Column}
+		return pos{len(b.lines), 1} // the library counts lone carriage returns, too
 	}
 	offset := b.lines[n.Line-1]
 	for range n.Column - 1 {
