@@ -28,6 +28,10 @@ type Dialect struct {
 	// HubWire is only for the image's own registry.
 	HubWireAlways bool
 
+	// HubLibrary puts "library/" in front of a name of one component that a
+	// rewrite makes for an image of Docker Hub.
+	HubLibrary bool
+
 	// FoldCase compares hosts without case.
 	FoldCase bool
 	// Textual matches and rewrites names as text, as containers/image does: a
@@ -92,6 +96,8 @@ const (
 	LocalhostFallback
 	// LocalhostHTTP: plain HTTP (BuildKit, go-containerregistry).
 	LocalhostHTTP
+	// LocalhostPortHTTP: plain HTTP where it has a port other than 443 (k3s).
+	LocalhostPortHTTP
 )
 
 // Failures is a set of ways in which a place can fail.

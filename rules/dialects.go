@@ -86,7 +86,7 @@ func buildkit() Dialect {
 func k3s() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex, "docker.io"}, HubName: hubIndex, HubWire: hubIndex,
-		DropTag: true, ReadOnly: true, PortKeys: []string{"443", "80"}, Localhost: LocalhostHTTP,
+		DropTag: true, ReadOnly: true, PortKeys: []string{"443", "80"}, Localhost: LocalhostPortHTTP, HubLibrary: true,
 		GoesOn: AnyFailure, Shows: ShowFallback,
 	}
 }

@@ -96,8 +96,9 @@ type Repo struct {
 	// Prefix is put in front, with a slash between; empty means nothing. It is
 	// not validated: a client may ask for nonsense.
 	Prefix string
-	// Rewrites are applied before Prefix; the first that matches is the only
-	// one.
+	// Rewrites are applied before Prefix, and not where the endpoint is the
+	// image's own registry. The first that makes another name of the path is
+	// the only one.
 	Rewrites []Rewrite
 }
 

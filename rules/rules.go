@@ -32,7 +32,8 @@ import (
 type Config struct {
 	// Rules are the rules in the order in which the client reads them.
 	Rules []Rule
-	// Hosts holds settings that a place has in every rule.
+	// Hosts holds settings that a place has in every rule; those of [AnyHost]
+	// are for places that have none.
 	//
 	//	:: host[:port] as the file writes it → settings
 	Hosts map[string]HostSettings
@@ -47,6 +48,9 @@ type Config struct {
 	// Problems are all that is wrong or doubtful in the files, Refused too.
 	Problems []Problem
 }
+
+// AnyHost is the key of [Config.Hosts] for hosts without a key of their own.
+const AnyHost = "*"
 
 // A Rule leads the images that it matches to places.
 type Rule struct {

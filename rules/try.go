@@ -137,7 +137,7 @@ func (pl *planner) name(t *Try, ep *Endpoint) error {
 	if ep.Host != "" {
 		t.Ref.Host = ep.Host
 	}
-	t.Ref.Path = ep.Repo.rename(t.Ref.Path, pl.best.rule)
+	t.Ref.Path = pl.rename(&ep.Repo, t.Ref.Path, pl.isOwnHost(t.Ref.Host))
 	if pl.d.CheckNames && t.Unusable == "" && !ref.ValidPath(t.Ref.Path) {
 		t.Unusable = fmt.Sprintf("%q is no repository's name", t.Ref.Path)
 		if t.Ref.Path == "" {
@@ -149,16 +149,14 @@ func (pl *planner) name(t *Try, ep *Endpoint) error {
 
 func (r *Repo) isZero() bool { return !r.StripMatched && r.Prefix == "" && len(r.Rewrites) == 0 }
 
-// rename returns what a repository is called at an endpoint of rule.
-func (r *Repo) rename(path string, rule *Rule) string {
-	if r.StripMatched && rule != nil && rule.Match.Kind == Prefix {
+// rename returns what a repository is called at an endpoint. own says that the
+// endpoint is the image's own registry.
+func (pl *planner) rename(r *Repo, path string, own bool) string {
+	if rule := pl.best.rule; r.StripMatched && rule != nil && rule.Match.Kind == Prefix {
 		path = strings.TrimPrefix(strings.TrimPrefix(path, rule.Match.Path), "/")
 	}
-	for i := range r.Rewrites {
-		if re := r.Rewrites[i].Pattern; re.MatchString(path) {
-			path = re.ReplaceAllString(path, r.Rewrites[i].Replace)
-			break
-		}
+	if !own {
+		path = pl.rewrite(r.Rewrites, path)
 	}
 	switch {
 	case r.Prefix == "":
@@ -168,6 +166,30 @@ func (r *Repo) rename(path string, rule *Rule) string {
 	default:
 		return r.Prefix + "/" + path
 	}
+}
+
+// rewrite applies the first rewrite that makes another name of a path.
+func (pl *planner) rewrite(rewrites []Rewrite, path string) string {
+	for i := range rewrites {
+		to := rewrites[i].Pattern.ReplaceAllString(path, rewrites[i].Replace)
+		if to == path || !rewritten(to) {
+			continue
+		}
+		if pl.d.HubLibrary && pl.plan.Ref.Host == ref.DockerHub && !strings.Contains(to, "/") {
+			to = "library/" + to
+		}
+		return to
+	}
+	return path
+}
+
+// rewritten reports whether a rewrite may make a repository's name of s. It is
+// what go-containerregistry takes (pkg/name, checkRepository), which is more
+// than is valid.
+func rewritten(s string) bool {
+	return len(s) >= 2 && len(s) <= 255 && !strings.ContainsFunc(s, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_-./", c)
+	})
 }
 
 // rewriteText glues what follows the matched text to the endpoint, as
@@ -220,7 +242,8 @@ func (pl *planner) settings(t *Try, ep *Endpoint) error {
 	return nil
 }
 
-// settingsOf returns what holds for a host in every rule.
+// settingsOf returns what holds for a host in every rule; for one that nothing
+// is said about, what holds for all such hosts.
 func (s *Set) settingsOf(name, wire string) (HostSettings, bool) {
 	if h, ok := s.hosts[name]; ok {
 		return h, true
@@ -228,19 +251,16 @@ func (s *Set) settingsOf(name, wire string) (HostSettings, bool) {
 	if h, ok := s.hosts[wire]; ok {
 		return h, true
 	}
-	if len(s.nets) == 0 {
-		return HostSettings{}, false
-	}
-	addr, err := netip.ParseAddr(strings.Trim(withoutPort(wire), "[]"))
-	if err != nil {
-		return HostSettings{}, false
-	}
-	for i := range s.nets {
-		if s.nets[i].Net.Contains(addr) {
-			return s.nets[i].HostSettings, true
+	if len(s.nets) > 0 {
+		addr, err := netip.ParseAddr(strings.Trim(withoutPort(wire), "[]"))
+		for i := range s.nets {
+			if err == nil && s.nets[i].Net.Contains(addr) {
+				return s.nets[i].HostSettings, true
+			}
 		}
 	}
-	return HostSettings{}, false
+	h, ok := s.hosts[AnyHost]
+	return h, ok
 }
 
 var unverified = Transport{SkipVerify: true}
@@ -252,8 +272,10 @@ func (d *Dialect) localhost(t *Try) {
 	}
 	port := portOf(t.Host)
 	switch {
-	case d.Localhost == LocalhostHTTP:
+	case d.Localhost == LocalhostHTTP, d.Localhost == LocalhostPortHTTP && port != "" && port != "443":
 		t.Scheme = HTTP
+		return
+	case d.Localhost == LocalhostPortHTTP:
 		return
 	case port == "" || port == "443":
 		t.Scheme = HTTPS
