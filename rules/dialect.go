@@ -78,6 +78,9 @@ type Dialect struct {
 	// HTTP.
 	SplitFallback bool
 
+	// Can is all that the client asks any place for; the zero value means
+	// everything.
+	Can Can
 	// GoesOn are the failures of a place after which the next is tried.
 	GoesOn Failures
 	// Shows says which details of a try are part of what the client's own

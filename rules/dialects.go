@@ -139,6 +139,7 @@ func regclient() Dialect {
 func talos() Dialect {
 	d := containerd()
 	d.Localhost = LocalhostVerified
+	d.Can = Pull | Resolve | Referrers
 	return d
 }
 

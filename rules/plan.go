@@ -152,7 +152,7 @@ func (pl *planner) add(ep *Endpoint, role Role) {
 	if pl.plan.Ref.Digest != "" {
 		kind = Digests
 	}
-	missing := pl.needs() &^ ep.Can.OrAll()
+	missing := pl.needs() &^ (ep.Can.OrAll() & pl.d.Can.OrAll())
 	if ep.Kinds.Has(kind) && missing == 0 {
 		t, err := pl.try(ep, role)
 		if err != nil {

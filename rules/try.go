@@ -98,7 +98,7 @@ func (t *Try) base() string {
 func (pl *planner) try(ep *Endpoint, role Role) (Try, error) {
 	own := pl.plan.Ref
 	t := Try{
-		Ref: own, Role: role, Can: ep.Can.OrAll(), Unusable: ep.Unusable,
+		Ref: own, Role: role, Can: ep.Can.OrAll() & pl.d.Can.OrAll(), Unusable: ep.Unusable,
 		Transport: ep.Transport, Scheme: ep.Scheme, Origin: ep.Origin,
 	}
 	switch ep.APIRoot {

@@ -42,6 +42,7 @@ func formats() []format {
 		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},
 		{name: "openshift", clients: []string{"openshift"}, read: readOpenShift},
+		{name: "talos", clients: []string{"talos"}, read: readTalos},
 	}
 }
 
