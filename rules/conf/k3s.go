@@ -29,10 +29,13 @@ func readK3s(r *reading) error {
 	if err != nil || f == nil {
 		return err
 	}
-	docs, err := parseYAML(f.data)
+	docs, lost, err := parseLaxYAML(f.data)
 	if err != nil {
 		r.refuse(r.syntax(f, err))
 		return nil
+	}
+	for _, l := range lost {
+		r.silent(f, l.at, "put both into one", "%s: only the last counts", redactPair(l.text))
 	}
 	if len(docs) == 0 {
 		return nil

@@ -16,6 +16,19 @@ import (
 // nothing are left out. The error is a *syntaxError.
 func parseYAML(data []byte) (docs []*node, err error) {
 	b := yamlBuilder{data: data, lines: newLineIndex(data)}
+	return b.documents()
+}
+
+// parseLaxYAML is parseYAML for clients that take a key twice: the last one
+// counts. It returns an error for each that has no effect.
+func parseLaxYAML(data []byte) (docs []*node, lost []*syntaxError, err error) {
+	b := yamlBuilder{data: data, lines: newLineIndex(data), lax: true}
+	docs, err = b.documents()
+	return docs, b.lost, err
+}
+
+func (b *yamlBuilder) documents() (docs []*node, err error) {
+	data := b.data
 	if !utf8.Valid(data) {
 		return nil, &syntaxError{at: b.lines.at(invalidUTF8(data)), text: "the text is not UTF-8"}
 	}
@@ -70,6 +83,8 @@ type yamlBuilder struct {
 	data   []byte
 	lines  lineIndex
 	active map[*yaml.Node]bool // anchors being expanded, against cycles
+	lax    bool                // take a key twice
+	lost   []*syntaxError      // keys without effect, where lax
 	size   int                 // nodes made, against aliases that multiply
 }
 
@@ -199,7 +214,13 @@ func (b *yamlBuilder) mapping(n *yaml.Node, at pos, depth int) (*node, error) {
 			return nil, &syntaxError{at: b.at(n.Content[i]), text: "a key should be a string here"}
 		}
 		if first := out.exact(key.Value); first != nil {
-			return nil, &syntaxError{at: b.at(n.Content[i]), text: fmt.Sprintf("key %q is here twice, first in line %d", key.Value, first.at.line)}
+			twice := &syntaxError{at: b.at(n.Content[i]), text: fmt.Sprintf("key %q is here twice, first in line %d", key.Value, first.at.line)}
+			if !b.lax {
+				return nil, twice
+			}
+			b.lost = append(b.lost, twice)
+			first.at, first.value = twice.at, v
+			continue
 		}
 		out.add(member{name: key.Value, at: b.at(n.Content[i]), value: v})
 	}
