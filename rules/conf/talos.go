@@ -214,7 +214,16 @@ func (t *talosConfig) endpoint(rule *rules.Rule, f *file, v *node, override bool
 		}
 		t.silent(f, v.at, form, "the endpoint %q cannot be asked: %s", redactPair(v.text), ep.Unusable)
 	}
-	root := u.Path
+	ep.SetPath(t.root(f, v, u.Path, override))
+	if u.User != nil {
+		t.silent(f, v.at, "write them below config, or into a RegistryAuthConfig", "credentials in the address of an endpoint are not used")
+	}
+	rule.Endpoints = append(rule.Endpoints, ep)
+}
+
+// root returns the path of the API: "/v2" is added to what does not end so,
+// unless that is overridden.
+func (t *talosConfig) root(f *file, v *node, root string, override bool) string {
 	if root != "" {
 		root = path.Clean(root)
 	}
@@ -227,11 +236,7 @@ func (t *talosConfig) endpoint(rule *rules.Rule, f *file, v *node, override bool
 	if root != "" {
 		root = path.Clean("/" + root)
 	}
-	ep.SetPath(root)
-	if u.User != nil {
-		t.silent(f, v.at, "write them below config, or into a RegistryAuthConfig", "credentials in the address of an endpoint are not used")
-	}
-	rule.Endpoints = append(rule.Endpoints, ep)
+	return root
 }
 
 // finish fills in the settings of hosts, and fails rules that do not go with
