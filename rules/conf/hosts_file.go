@@ -333,7 +333,7 @@ func (h *hostDir) headers(t *node) []rules.Header {
 				hd.Values = append(hd.Values, item.text)
 			}
 		default:
-			h.typeError(h.file, m.value, "header "+m.name, "a string or a list")
+			h.mistyped(m.value, "header "+m.name, "a string or a list")
 		}
 		out = append(out, hd)
 	}
