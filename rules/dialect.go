@@ -71,6 +71,13 @@ type Dialect struct {
 	// CheckNames finds endpoints unusable where the name there would not be a
 	// repository's name.
 	CheckNames bool
+	// HostInPath takes the first part of a repository's name at a mirror for
+	// the host where it looks like one, and asks that host instead of the
+	// mirror, as go-containerregistry does in reading a name again.
+	HostInPath bool
+	// PushPrimary pushes to what the rule puts as the upstream, where rules are
+	// for reading; otherwise a push goes to the image's own registry.
+	PushPrimary bool
 	// Localhost is how the image's own registry is reached where it is on
 	// this machine and nothing is configured for it.
 	Localhost LocalhostRule
@@ -101,6 +108,10 @@ const (
 	LocalhostHTTP
 	// LocalhostPortHTTP: plain HTTP where it has a port other than 443 (k3s).
 	LocalhostPortHTTP
+	// LocalhostOrPrivate: verified HTTPS, then plain HTTP, also for addresses
+	// of private networks, and for mirrors (go-containerregistry,
+	// pkg/name Registry.Scheme and transport.Ping).
+	LocalhostOrPrivate
 )
 
 // Failures is a set of ways in which a place can fail.

@@ -112,7 +112,7 @@ func lifecycle() Dialect {
 func pack() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex}, HubName: hubIndex, HubWire: hubIndex, HubWireAlways: true,
-		AnyFirst: true, ReadOnly: true, DropTag: true, KeepSpelling: true, Localhost: LocalhostHTTP,
+		AnyFirst: true, ReadOnly: true, DropTag: true, KeepSpelling: true, Localhost: LocalhostOrPrivate,
 	}
 }
 
@@ -120,7 +120,7 @@ func pack() Dialect {
 func kaniko() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex}, HubName: hubIndex, HubWire: hubIndex, HubWireAlways: true,
-		ReadOnly: true, DropTag: true, Localhost: LocalhostHTTP,
+		ReadOnly: true, DropTag: true, HostInPath: true, Localhost: LocalhostOrPrivate,
 		GoesOn: AnyFailure, Shows: ShowFallback,
 	}
 }
@@ -129,8 +129,8 @@ func kaniko() Dialect {
 func regclient() Dialect {
 	return Dialect{
 		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost, HubWireAlways: true,
-		ReadOnly: true,
-		GoesOn:   AnyFailure,
+		ReadOnly: true, PushPrimary: true,
+		GoesOn: AnyFailure,
 	}
 }
 

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/entrepot/entrepot/ref"
 )
@@ -134,9 +135,12 @@ func (pl *planner) follow() {
 // pushOriginal makes the only try of a push by a client whose rules are for
 // reading.
 func (pl *planner) pushOriginal() {
-	ep := &own
-	if rule := pl.best.rule; rule.Upstream.Kind == Original {
+	rule, ep := pl.best.rule, &own
+	if rule.Upstream.Kind == Original || pl.d.PushPrimary {
 		ep = &rule.Upstream.Endpoint
+	}
+	if i := slices.IndexFunc(rule.Endpoints, func(ep Endpoint) bool { return ep.Primary }); i >= 0 && pl.d.PushPrimary {
+		ep = &rule.Endpoints[i]
 	}
 	pl.add(ep, Primary)
 }

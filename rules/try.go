@@ -138,6 +138,11 @@ func (pl *planner) name(t *Try, ep *Endpoint) error {
 		t.Ref.Host = ep.Host
 	}
 	t.Ref.Path = pl.rename(&ep.Repo, t.Ref.Path, pl.isOwnHost(t.Ref.Host))
+	if pl.d.HostInPath && ep.Host != "" {
+		if first, rest, ok := strings.Cut(t.Ref.Path, "/"); ok && (first == "localhost" || strings.ContainsAny(first, ".:")) {
+			t.Ref.Host, t.Ref.Path = first, rest
+		}
+	}
 	if pl.d.CheckNames && t.Unusable == "" && !ref.ValidPath(t.Ref.Path) {
 		t.Unusable = fmt.Sprintf("%q is no repository's name", t.Ref.Path)
 		if t.Ref.Path == "" {
@@ -233,7 +238,7 @@ func (pl *planner) settings(t *Try, ep *Endpoint) error {
 			t.Scheme = h.Scheme
 		}
 	}
-	if t.Scheme == SchemeUnset && ep.Host == "" {
+	if t.Scheme == SchemeUnset && (ep.Host == "" || pl.d.Localhost == LocalhostOrPrivate) {
 		pl.d.localhost(t)
 	}
 	if t.Scheme == SchemeUnset {
@@ -267,6 +272,12 @@ var unverified = Transport{SkipVerify: true}
 
 // localhost applies the client's rule for registries on this machine.
 func (d *Dialect) localhost(t *Try) {
+	if d.Localhost == LocalhostOrPrivate {
+		if isLocalOrPrivate(t.Host) {
+			t.Scheme = HTTPSThenHTTP
+		}
+		return
+	}
 	if d.Localhost == LocalhostVerified || !isLocalhost(t.Host) {
 		return
 	}
@@ -309,6 +320,24 @@ func isLocalhost(host string) bool {
 	}
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr.IsLoopback()
+}
+
+// isLocalOrPrivate reports whether go-containerregistry tries plain HTTP for
+// host[:port]: addresses of RFC 1918, 127.0.0.1, ::1, localhost with a port, and
+// every name below localhost.
+func isLocalOrPrivate(host string) bool {
+	name := withoutPort(host)
+	if strings.HasPrefix(host, "localhost:") || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	if host == "" || host[0] != '[' && (host[0] < '0' || host[0] > '9') {
+		return false // no address: parsing it would allocate an error
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	if err != nil {
+		return false
+	}
+	return addr == netip.IPv6Loopback() || addr == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr.Is4() && addr.IsPrivate()
 }
 
 // block finds out whether the client refuses to ask the place.

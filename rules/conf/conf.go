@@ -43,6 +43,7 @@ func formats() []format {
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},
 		{name: "openshift", clients: []string{"openshift"}, read: readOpenShift},
 		{name: "talos", clients: []string{"talos"}, read: readTalos},
+		{name: "kaniko", clients: []string{"kaniko"}, read: readKaniko},
 	}
 }
 

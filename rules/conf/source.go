@@ -66,7 +66,8 @@ func SplitArg(arg string) (format, path string, err error) {
 }
 
 // Open finds what an argument of the form "FORMAT=PATH" names: a file, a
-// directory, or "-" for standard input. Relative paths are the process's; Root
+// directory, "-" for standard input, or "env:" for the environment where the
+// format has variables. Relative paths are the process's; Root
 // is for what the files themselves name.
 func Open(arg string, m Machine) (Source, error) {
 	format, name, err := SplitArg(arg)
@@ -76,6 +77,10 @@ func Open(arg string, m Machine) (Source, error) {
 	src := Source{Format: format, Name: name, FS: os.DirFS("/"), Getenv: m.Getenv}
 	if name == "-" {
 		return src, src.slurp(m.Stdin)
+	}
+	if name == "env:" && textFormats[format] {
+		src.System, src.Path = true, "."
+		return src, nil
 	}
 	abs, err := filepath.Abs(name)
 	if err != nil {
