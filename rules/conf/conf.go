@@ -43,6 +43,7 @@ func formats() []format {
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},
 		{name: "openshift", clients: []string{"openshift"}, read: readOpenShift},
 		{name: "talos", clients: []string{"talos"}, read: readTalos},
+		{name: "pack", clients: []string{"pack"}, read: readPack, fold: true},
 		{name: "kaniko", clients: []string{"kaniko"}, read: readKaniko},
 	}
 }
