@@ -45,6 +45,7 @@ func formats() []format {
 		{name: "talos", clients: []string{"talos"}, read: readTalos},
 		{name: "pack", clients: []string{"pack"}, read: readPack, fold: true},
 		{name: "kaniko", clients: []string{"kaniko"}, read: readKaniko},
+		{name: "regclient", clients: []string{"regclient"}, read: readRegclient, fold: true},
 	}
 }
 

@@ -39,7 +39,7 @@ func planned(t testing.TB, cfg rules.Config, client, reference string, want rule
 	var out []string
 	for i := range plan.Tries {
 		try := &plan.Tries[i]
-		line := try.Role.String() + " " + strings.TrimSuffix(try.URL(), "/manifests/"+try.Ref.Identifier())
+		line := try.Role.String() + " " + try.Base()
 		if try.Unusable != "" {
 			line = try.Role.String() + " unusable " + try.Host
 		}
