@@ -39,6 +39,7 @@ func formats() []format {
 	return []format{
 		{name: "registries.conf", clients: []string{"podman", "skopeo", "buildah", "cri-o"}, read: readRegistriesConf, fold: true},
 		{name: "hosts.toml", clients: []string{"containerd", "containerd-transfer", "containerd-cri"}, read: readHostsToml, fold: true},
+		{name: "buildkitd.toml", clients: []string{"buildkit"}, read: readBuildkitdToml, fold: true},
 		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},
 		{name: "openshift", clients: []string{"openshift"}, read: readOpenShift},
