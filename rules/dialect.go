@@ -65,9 +65,6 @@ type Dialect struct {
 	BlockByName bool
 	// BlockByRule lets a rule's mark block its upstream, wherever it is.
 	BlockByRule bool
-	// OwnHostEnds takes an endpoint at the image's own host as the upstream,
-	// and then adds none.
-	OwnHostEnds bool
 	// CheckNames finds endpoints unusable where the name there would not be a
 	// repository's name.
 	CheckNames bool
@@ -112,6 +109,12 @@ const (
 	// of private networks, and for mirrors (go-containerregistry,
 	// pkg/name Registry.Scheme and transport.Ping).
 	LocalhostOrPrivate
+	// LocalhostPlain: plain HTTP, and no verification should it be redirected
+	// to HTTPS (containerd's old mirrors).
+	LocalhostPlain
+	// LocalhostInsecure: HTTPS without verification, then plain HTTP, whatever
+	// the port (Docker).
+	LocalhostInsecure
 )
 
 // Failures is a set of ways in which a place can fail.

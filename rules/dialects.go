@@ -45,9 +45,7 @@ func containerd() Dialect {
 // containerdCRI is containerd's local pull with the old mirrors of config.toml;
 // source: containerd internal/cri/server/images (registryHosts).
 func containerdCRI() Dialect {
-	d := containerd()
-	d.OwnHostEnds = true
-	return d
+	return containerd()
 }
 
 // containerdTransfer is containerd's transfer service; it reads the same files

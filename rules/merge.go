@@ -18,6 +18,7 @@ func Merge(configs ...Config) Config {
 		m.Nets = append(m.Nets, c.Nets...)
 		m.ShortNames = m.ShortNames.merge(c.ShortNames)
 		m.Problems = append(m.Problems, c.Problems...)
+		m.Localhost = max(m.Localhost, c.Localhost)
 		if m.Refused == nil {
 			m.Refused = c.Refused
 		}

@@ -115,19 +115,18 @@ func (pl *planner) choose(list []found) {
 func (pl *planner) follow() {
 	rule := pl.best.rule
 	pl.plan.Tries = make([]Try, 0, len(rule.Endpoints)+1)
-	own := false
 	for i := range rule.Endpoints {
 		ep := &rule.Endpoints[i]
 		role := Mirror
-		if ep.Primary || pl.d.OwnHostEnds && pl.isOwnHost(ep.Host) {
-			role, own = Primary, own || !ep.Primary
+		if ep.Primary {
+			role = Primary
 		}
 		pl.add(ep, role)
 		if pl.plan.Err != nil {
 			return
 		}
 	}
-	if !own && rule.Upstream.Kind != None {
+	if rule.Upstream.Kind != None {
 		pl.add(&rule.Upstream.Endpoint, Primary)
 	}
 }

@@ -206,8 +206,7 @@ func TestPlan(t *testing.T) {
 		{name: "networks", client: "docker", ref: "10.1.2.3:5000/a:1", config: Config{
 			Nets: []NetSettings{{Net: netip.MustParsePrefix("10.0.0.0/8"), HostSettings: HostSettings{Scheme: HTTPSThenHTTP, Transport: &Transport{SkipVerify: true}}}}},
 			tries: "https://10.1.2.3:5000/v2/a/manifests/1 insecure\nhttp://10.1.2.3:5000/v2/a/manifests/1 insecure"},
-		{name: "own host ends", client: "containerd-cri", ref: "quay.io/a:1", config: Config{Rules: []Rule{{Match: Match{Kind: Any}, Endpoints: []Endpoint{{Host: "quay.io"}, {Host: "m1"}}}}},
-			tries: "https://quay.io/v2/a/manifests/1\nhttps://m1/v2/a/manifests/1"},
+		{name: "localhost by the files", client: "containerd", ref: "localhost:5000/a:1", config: Config{Localhost: LocalhostPlain}, tries: "http://localhost:5000/v2/a/manifests/1 insecure"},
 		{name: "localhost", client: "containerd", ref: "127.0.0.1:5000/a:1", tries: "https://127.0.0.1:5000/v2/a/manifests/1 insecure then http"},
 		{name: "localhost by literal", client: "containerd", ref: "[::1]:5000/a:1", tries: "https://[::1]:5000/v2/a/manifests/1 insecure then http"},
 		{name: "localhost without port", client: "containerd", ref: "localhost/a:1", tries: "https://localhost/v2/a/manifests/1 insecure"},

@@ -42,6 +42,9 @@ type Config struct {
 	Nets []NetSettings
 	// ShortNames says what names without a registry mean.
 	ShortNames ShortNames
+	// Localhost is how images' own registries on this machine are reached,
+	// where the files change that; the zero value leaves it to the dialect.
+	Localhost LocalhostRule
 	// Refused is why the client refuses this configuration as a whole; every
 	// plan then fails with it. Nil means that it is accepted.
 	Refused *Problem

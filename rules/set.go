@@ -18,6 +18,7 @@ type Set struct {
 	hosts   map[string]HostSettings
 	nets    []NetSettings
 	short   ShortNames
+	local   LocalhostRule
 	refused *Problem
 	text    []Problem
 }
@@ -30,6 +31,7 @@ func New(c Config) *Set {
 		hosts:   maps.Clone(c.Hosts),
 		nets:    slices.Clone(c.Nets),
 		short:   c.ShortNames,
+		local:   c.Localhost,
 		refused: c.Refused,
 		text:    slices.Clone(c.Problems),
 	}

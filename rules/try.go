@@ -239,7 +239,7 @@ func (pl *planner) settings(t *Try, ep *Endpoint) error {
 		}
 	}
 	if t.Scheme == SchemeUnset && (ep.Host == "" || pl.d.Localhost == LocalhostOrPrivate) {
-		pl.d.localhost(t)
+		pl.localhost(t)
 	}
 	if t.Scheme == SchemeUnset {
 		t.Scheme = HTTPS
@@ -270,24 +270,33 @@ func (s *Set) settingsOf(name, wire string) (HostSettings, bool) {
 
 var unverified = Transport{SkipVerify: true}
 
-// localhost applies the client's rule for registries on this machine.
-func (d *Dialect) localhost(t *Try) {
-	if d.Localhost == LocalhostOrPrivate {
+// localhost applies the rule for registries on this machine: the files', or
+// else the client's.
+func (pl *planner) localhost(t *Try) {
+	how := pl.d.Localhost
+	if pl.set.local != LocalhostVerified {
+		how = pl.set.local
+	}
+	if how == LocalhostOrPrivate {
 		if isLocalOrPrivate(t.Host) {
 			t.Scheme = HTTPSThenHTTP
 		}
 		return
 	}
-	if d.Localhost == LocalhostVerified || !isLocalhost(t.Host) {
+	if how == LocalhostVerified || !isLocalhost(t.Host) {
 		return
 	}
 	port := portOf(t.Host)
 	switch {
-	case d.Localhost == LocalhostHTTP, d.Localhost == LocalhostPortHTTP && port != "" && port != "443":
+	case how == LocalhostHTTP, how == LocalhostPortHTTP && port != "" && port != "443":
 		t.Scheme = HTTP
 		return
-	case d.Localhost == LocalhostPortHTTP:
+	case how == LocalhostPortHTTP:
 		return
+	case how == LocalhostPlain:
+		t.Scheme = HTTP
+	case how == LocalhostInsecure:
+		t.Scheme = HTTPSThenHTTP
 	case port == "" || port == "443":
 		t.Scheme = HTTPS
 	case port == "80":

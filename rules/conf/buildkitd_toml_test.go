@@ -70,9 +70,6 @@ func triesFor(t testing.TB, cfg rules.Config, d rules.Dialect, name string) []st
 	return out
 }
 
-// problemsOf returns the problems as text, each with its level.
-func problemsOf(cfg rules.Config) []string { return texts(cfg.Problems) }
-
 func TestBuildkitdTries(t *testing.T) {
 	for _, tt := range []struct {
 		name, text, ref string
@@ -132,7 +129,7 @@ func TestBuildkitdProblems(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, _ := readFor(t, "buildkitd.toml", "", map[string]string{"buildkitd.toml": tt.text})
-			got := problemsOf(cfg)
+			got := texts(cfg.Problems)
 			if !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, tt.want) }) {
 				t.Errorf("got %q, want one that starts with %q", got, tt.want)
 			}
@@ -169,12 +166,12 @@ func FuzzBuildkitdToml(f *testing.F) {
 		f.Add(c.Config.Files["buildkitd.toml"])
 	}
 	f.Add("[registry.x]\nmirrors = ['', 'http://', '//', ':', 'a:b:c', '%zz']\ntlsconfigdir = ['/']\n")
-	f.Fuzz(func(t *testing.T, text string) { fuzzRead(t, "buildkitd.toml", "buildkit", text) })
+	f.Fuzz(func(t *testing.T, text string) { fuzzText(t, "buildkitd.toml", "buildkit", text) })
 }
 
-// fuzzRead reads a text, plans with it, and holds that every problem is in a
+// fuzzText reads a text, plans with it, and holds that every problem is in a
 // file.
-func fuzzRead(t *testing.T, format, client, text string) {
+func fuzzText(t *testing.T, format, client, text string) {
 	t.Helper()
 	emulated, err := rules.DialectOf(client)
 	if err != nil {

@@ -38,6 +38,7 @@ type format struct {
 func formats() []format {
 	return []format{
 		{name: "registries.conf", clients: []string{"podman", "skopeo", "buildah", "cri-o"}, read: readRegistriesConf, fold: true},
+		{name: "containerd-cri", clients: []string{"containerd-cri", "containerd-transfer"}, read: readContainerdCRI, fold: true},
 		{name: "hosts.toml", clients: []string{"containerd", "containerd-transfer", "containerd-cri"}, read: readHostsToml, fold: true},
 		{name: "buildkitd.toml", clients: []string{"buildkit"}, read: readBuildkitdToml, fold: true},
 		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
