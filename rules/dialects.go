@@ -60,7 +60,7 @@ func containerdTransfer() Dialect {
 func docker() Dialect {
 	return Dialect{
 		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost,
-		DropTag: true, ReadOnly: true, SplitFallback: true,
+		DropTag: true, ReadOnly: true, SplitFallback: true, Localhost: LocalhostInsecure,
 		GoesOn: AnyFailure,
 	}
 }

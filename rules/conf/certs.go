@@ -55,3 +55,11 @@ func (r *reading) checkPair(pair rules.KeyPair) error {
 	}
 	return nil
 }
+
+// hostsToml reads certs.d directories that a file of another format leads to.
+func (r *reading) hostsToml(roots ...string) {
+	format, fold := r.src.Format, r.fold
+	r.src.Format, r.fold = "hosts.toml", true
+	readHosts(r, roots...)
+	r.src.Format, r.fold = format, fold
+}

@@ -40,6 +40,7 @@ func formats() []format {
 		{name: "registries.conf", clients: []string{"podman", "skopeo", "buildah", "cri-o"}, read: readRegistriesConf, fold: true},
 		{name: "containerd-cri", clients: []string{"containerd-cri", "containerd-transfer"}, read: readContainerdCRI, fold: true},
 		{name: "hosts.toml", clients: []string{"containerd", "containerd-transfer", "containerd-cri"}, read: readHostsToml, fold: true},
+		{name: "daemon.json", clients: []string{"docker", "docker-containerd"}, read: readDaemonJSON},
 		{name: "buildkitd.toml", clients: []string{"buildkit"}, read: readBuildkitdToml, fold: true},
 		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},

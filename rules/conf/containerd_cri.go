@@ -189,10 +189,7 @@ func (c *criFile) hostDirs(configPath string, local bool) {
 			roots = []string{c.machine(list)}
 		}
 	}
-	format := c.src.Format
-	c.src.Format = "hosts.toml"
-	readHosts(c.reading, roots...)
-	c.src.Format = format
+	c.hostsToml(roots...)
 }
 
 // colon notes a list of directories, which the transfer service takes for one
