@@ -178,7 +178,7 @@ func (b *buildkitFile) mirror(v *node) rules.Endpoint {
 		b.silent(b.file, v.at, "write host[:port][/path]", "mirror %q can never be asked, because %q is no host", redactPair(v.text), ep.Host)
 	}
 	b.dropped(v, u, ep.Host)
-	if b.byHost[ep.Host] == nil && isLoopback(ep.Host) {
+	if b.byHost[ep.Host] == nil && isThisMachine(ep.Host) {
 		ep.Scheme = rules.HTTP
 	}
 	return ep
@@ -206,7 +206,7 @@ func (b *buildkitFile) plain(host string) bool {
 	if m := b.byHost[host].find("http", b.fold); m != nil {
 		return m.value.truth
 	}
-	return isLoopback(host)
+	return isThisMachine(host)
 }
 
 // settings reads how a host is spoken to.
@@ -214,7 +214,7 @@ func (b *buildkitFile) settings(host string, t *node) rules.HostSettings {
 	s := rules.HostSettings{Scheme: rules.HTTPS, Origin: b.at(b.file, t.at)}
 	http := b.typed(b.file, t, "http", isBool)
 	insecure := b.flag(b.file, t, "insecure")
-	plain := http != nil && http.truth || http == nil && isLoopback(host)
+	plain := http != nil && http.truth || http == nil && isThisMachine(host)
 	switch {
 	case insecure && plain:
 		s.Scheme = rules.HTTPSThenHTTP
@@ -282,9 +282,9 @@ func (b *buildkitFile) fails(v *node, err error, s *rules.HostSettings) {
 	}
 }
 
-// isLoopback reports whether host[:port] is this machine, by its name or as an
+// isThisMachine reports whether host[:port] is this machine, by its name or as an
 // address.
-func isLoopback(host string) bool {
+func isThisMachine(host string) bool {
 	u := url.URL{Host: host}
 	name := u.Hostname()
 	if name == "localhost" {

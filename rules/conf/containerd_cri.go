@@ -385,7 +385,7 @@ func (c *criFile) endpoint(v *node) (rules.Endpoint, error) {
 			return ep, fmt.Errorf("endpoint %q is no address", redactPair(text))
 		}
 		text = "https://" + text
-		if isLoopback(u.Host) {
+		if isThisMachine(u.Host) {
 			text = "http://" + v.text
 		}
 	}

@@ -171,7 +171,7 @@ func (d *daemonFile) insecureRegistry(v *node) {
 // isInsecure reports whether certificates of host[:port] are not checked
 // (isSecureIndex). What is on this machine always counts.
 func (d *daemonFile) isInsecure(host string) bool {
-	if _, ok := d.insecure[host]; ok || isLoopback(host) {
+	if _, ok := d.insecure[host]; ok || isThisMachine(host) {
 		return true
 	}
 	u := url.URL{Host: host}

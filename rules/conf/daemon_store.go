@@ -100,7 +100,7 @@ func (d *daemonFile) legacy(rule *rules.Rule) {
 		settled(&rule.Endpoints[i])
 	}
 	settled(up)
-	if rule.Match.Kind == rules.Host && !isLoopback(rule.Match.Host) && up.Scheme == rules.SchemeUnset {
+	if rule.Match.Kind == rules.Host && !isThisMachine(rule.Match.Host) && up.Scheme == rules.SchemeUnset {
 		up.Scheme = rules.HTTPS
 	}
 }
