@@ -38,10 +38,10 @@ type format struct {
 func formats() []format {
 	return []format{
 		{name: "registries.conf", clients: []string{"podman", "skopeo", "buildah", "cri-o"}, read: readRegistriesConf, fold: true},
-		{name: "containerd-cri", clients: []string{"containerd-cri", "containerd-transfer"}, read: readContainerdCRI, fold: true},
 		{name: "hosts.toml", clients: []string{"containerd", "containerd-transfer", "containerd-cri"}, read: readHostsToml, fold: true},
 		{name: "daemon.json", clients: []string{"docker", "docker-containerd"}, read: readDaemonJSON},
 		{name: "buildkitd.toml", clients: []string{"buildkit"}, read: readBuildkitdToml, fold: true},
+		{name: "containerd-cri", clients: []string{"containerd-cri", "containerd-transfer"}, read: readContainerdCRI, fold: true},
 		{name: "cnb", clients: []string{"lifecycle"}, read: readCNB},
 		{name: "k3s", clients: []string{"k3s"}, read: readK3s},
 		{name: "openshift", clients: []string{"openshift"}, read: readOpenShift},
@@ -74,12 +74,15 @@ func Clients(name string) []string {
 // FormatOf returns the format that a client reads; where it reads several, the
 // one of its own.
 func FormatOf(client string) (string, bool) {
-	for _, f := range formats() {
-		if slices.Contains(f.clients, client) {
-			return f.name, true
-		}
+	all := formats()
+	i := slices.IndexFunc(all, func(f format) bool { return f.clients[0] == client })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(f format) bool { return slices.Contains(f.clients, client) })
 	}
-	return "", false
+	if i < 0 {
+		return "", false
+	}
+	return all[i].name, true
 }
 
 func formatOf(name string) (format, error) {

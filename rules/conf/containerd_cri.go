@@ -35,12 +35,12 @@ func readContainerdCRI(r *reading) error {
 		names[0] = "etc/containerd/config.toml"
 	}
 	f, err := r.single(names...)
-	if err != nil || f == nil && !r.src.System {
+	if err != nil {
 		return err
 	}
 	c := &criFile{reading: r, file: f, root: &node{kind: isTable, at: pos{1, 1}}}
 	if f == nil {
-		c.file = &file{name: "/" + names[0]}
+		c.file = &file{name: names[0]} // the defaults hold without a file, too
 	} else if c.root, err = parseTOML(f.data); err != nil {
 		r.refuse(r.syntax(f, err))
 		return nil
