@@ -95,7 +95,7 @@ func (p *Proxy) follow(ctx context.Context, o *oci.Outcome, pol *Policy, k blobK
 	if !mine && f.key.repo != k.repo {
 		return oci.Blob{}, errAgain // another repository was faster
 	}
-	o.Result = missOr(joined)
+	o.Result = f.how(joined)
 	if err := p.waitFill(ctx, f); err != nil {
 		return oci.Blob{}, err
 	}
@@ -182,13 +182,13 @@ func (p *Proxy) prove(ctx context.Context, o *oci.Outcome, pol *Policy, k blobKe
 		o.Result = oci.Negative
 		return oci.Descriptor{}, err
 	}
-	f, joined, err := p.proofs.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
+	f, how, err := p.proofs.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
 		return p.proof(ctx, pol, k)
 	}, nil)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	o.Result = missOr(joined)
+	o.Result = how
 	d, err := f.wait(ctx, p.cfg.headerTimeout())
 	return d, waited(k.repo, err)
 }

@@ -16,6 +16,11 @@ const (
 	holdBack = 64 << 10
 	// fillBuffer is what one read from the upstream may bring.
 	fillBuffer = 256 << 10
+	// fillLeast is what is written at once, where there is so much. A distant
+	// upstream gives a few KiB at a time, and the kernel keeps a file in memory
+	// in pieces as it was written: in pieces of 4 KiB it is served at half the
+	// speed of pieces of 64 KiB (measured in bench/).
+	fillLeast = 64 << 10
 )
 
 // fills are the fills that run.
@@ -110,8 +115,8 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 	return f, false, nil
 }
 
-func (f *fill) run(ctx context.Context) {
-	err := f.fetch(ctx)
+func (f *fill) run() {
+	err := f.fetch(f.p.filling)
 	f.unload()
 	// First out of the way, then over: whoever is told to look again must not
 	// find this fill once more.
@@ -127,7 +132,7 @@ func (f *fill) fetch(ctx context.Context) error {
 	if f.p.isStored(f.key.digest) {
 		return errStored // by a fill that ended since the client looked
 	}
-	leave, err := f.enter(ctx)
+	leave, err := f.enter()
 	if err != nil {
 		return err
 	}
@@ -142,7 +147,7 @@ func (f *fill) fetch(ctx context.Context) error {
 
 // enter waits until the scope may have one more fill. Scopes do not share
 // their slots, so that an upstream that stalls does not hold up another one.
-func (f *fill) enter(ctx context.Context) (leave func(), err error) {
+func (f *fill) enter() (leave func(), err error) {
 	s := f.p.fills.join(f.key.scope, f.p.cfg.upstreamFills())
 	select {
 	case s.tokens <- struct{}{}:
@@ -150,7 +155,7 @@ func (f *fill) enter(ctx context.Context) (leave func(), err error) {
 			<-s.tokens
 			f.p.fills.part(f.key.scope, s)
 		}, nil
-	case <-ctx.Done():
+	case <-f.p.asking.Done():
 		f.p.fills.part(f.key.scope, s)
 		return nil, errClosed()
 	}
@@ -194,7 +199,7 @@ func (f *fill) unload() {
 func (f *fill) keep(spool *store.Spool) error {
 	n := f.key.name
 	// What was verified is stored even while the Proxy is being closed.
-	if err := spool.Commit(context.WithoutCancel(f.p.ctx)); err != nil {
+	if err := spool.Commit(context.WithoutCancel(f.p.filling)); err != nil {
 		f.p.storeError("store blob", n, err)
 		return broken(err)
 	}

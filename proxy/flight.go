@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/entrepot/entrepot/oci"
 )
 
 // errLate is what a flight's wait returns when its time is up.
@@ -26,8 +28,9 @@ type flight[V any] struct {
 	err   error
 }
 
-// join returns the flight of a key and whether it was there already; otherwise
-// it starts one. Those who wait get what run returns at once; after, which may
+// join returns the flight of a key, or starts one, and how whoever waits for it
+// is answered: Miss where it was started, Coalesced where it was there, Hit where
+// it even had its result. Those who wait get what run returns at once; after, which may
 // be nil, then runs with a value that came without an error, and only when it
 // is through is the key free for another flight. So whoever finds no flight
 // finds what after has stored, as long as run looks for it again before it asks
@@ -36,15 +39,15 @@ type flight[V any] struct {
 //	A: looks into the store: nothing     B: looks into the store: nothing
 //	A: flies, stores, leaves
 //	                                     B: finds no flight, starts one
-func (g *group[K, V]) join(p *Proxy, k K, run func(context.Context) (V, error), after func(V)) (f *flight[V], joined bool, err error) {
+func (g *group[K, V]) join(p *Proxy, k K, run func(context.Context) (V, error), after func(V)) (f *flight[V], how oci.Result, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f := g.m[k]; f != nil {
-		return f, true, nil
+		return f, f.how(), nil
 	}
 	f = &flight[V]{start: p.cfg.now(), done: make(chan struct{})}
-	started := p.spawn(func(ctx context.Context) {
-		f.value, f.err = run(ctx)
+	started := p.spawn(func() {
+		f.value, f.err = run(p.asking)
 		close(f.done)
 		if after != nil && f.err == nil {
 			after(f.value)
@@ -54,13 +57,13 @@ func (g *group[K, V]) join(p *Proxy, k K, run func(context.Context) (V, error), 
 		g.mu.Unlock()
 	})
 	if !started {
-		return nil, false, errClosed()
+		return nil, oci.Miss, errClosed()
 	}
 	if g.m == nil {
 		g.m = make(map[K]*flight[V])
 	}
 	g.m[k] = f
-	return f, false, nil
+	return f, oci.Miss, nil
 }
 
 // find returns the flight of a key, nil where there is none.
@@ -68,6 +71,15 @@ func (g *group[K, V]) find(k K) *flight[V] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.m[k]
+}
+
+func (f *flight[V]) how() oci.Result {
+	select {
+	case <-f.done:
+		return oci.Hit
+	default:
+		return oci.Coalesced
+	}
 }
 
 // wait returns the flight's result. It is errLate where none came in that

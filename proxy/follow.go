@@ -99,6 +99,20 @@ func (f *fill) settle(ctx context.Context) error {
 	}
 }
 
+// how says how a request is answered that has started the fill, or joined it.
+func (f *fill) how(joined bool) oci.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !joined:
+		return oci.Miss
+	case f.verified:
+		return oci.Hit // all of it is here
+	default:
+		return oci.Coalesced
+	}
+}
+
 // sizeNow returns the size that the upstream has said, -1 where it has not.
 func (f *fill) sizeNow() int64 {
 	f.mu.Lock()

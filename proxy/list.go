@@ -121,12 +121,12 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 		o.Result, o.Age = oci.Hit, since
 		return kept.list, nil
 	}
-	f, joined, err := p.lists.join(p, k, func(ctx context.Context) ([]oci.Descriptor, error) {
+	f, how, err := p.lists.join(p, k, func(ctx context.Context) ([]oci.Descriptor, error) {
 		return p.askReferrers(ctx, lister, k)
 	}, nil)
 	var list []oci.Descriptor
 	if err == nil {
-		o.Result = missOr(joined)
+		o.Result = how
 		list, err = f.wait(ctx, p.cfg.headerTimeout())
 		err = waited(in, err)
 	}

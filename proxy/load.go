@@ -64,9 +64,11 @@ func (t *try) run(ctx context.Context) (again bool, err error) {
 	defer cancel()
 	t.stall = time.AfterFunc(maxStall, cancel)
 	defer t.stall.Stop()
+	answered := context.AfterFunc(t.f.p.asking, cancel) // Close waits for bodies, not for answers
 	if err := t.open(watched); err != nil {
 		return false, err
 	}
+	answered()
 	defer t.body.Close()
 	t.begun = true
 	t.f.begin(t)
@@ -76,24 +78,28 @@ func (t *try) run(ctx context.Context) (again bool, err error) {
 			return false, nil
 		}
 	}
+	return t.fail(ctx, err)
+}
+
+// fail ends the spool of a try that has begun as its error demands, and makes
+// the error fit for clients.
+func (t *try) fail(ctx context.Context, err error) (again bool, shown error) {
 	n := t.f.key.name
 	switch {
 	case mismatched(err):
-		again = t.reject()
-		err = fault(n, oci.CodeBlobUnknown, err)
 		t.end("discard partial blob", t.spool.Discard)
+		return t.reject(), fault(n, oci.CodeBlobUnknown, err)
 	case ctx.Err() != nil:
-		err = errClosed()
 		t.end("keep partial blob", t.spool.Keep)
+		return false, errClosed()
 	case isStorage(err):
 		t.f.p.storeError("write blob", n, err)
-		err = broken(err)
 		t.end("discard partial blob", t.spool.Discard)
+		return false, broken(err)
 	default:
-		err = fault(n, oci.CodeBlobUnknown, err)
 		t.end("keep partial blob", t.spool.Keep)
+		return false, fault(n, oci.CodeBlobUnknown, err)
 	}
-	return again, err
 }
 
 // open makes the spool and opens the upstream's body where the spool ends.
@@ -145,7 +151,7 @@ func (t *try) complete(ctx context.Context) error {
 // ask opens the upstream's body.
 func (t *try) ask(ctx context.Context) error {
 	k := t.f.key
-	err := t.f.p.ask(ctx, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
+	err := t.f.p.ask(t.f.p.filling, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
 		b, err := t.f.p.up.Blob(oci.WithOutcome(ctx, new(oci.Outcome)), k.name, k.digest, t.kept)
 		if err != nil {
 			return err
@@ -189,7 +195,7 @@ func (t *try) copy() error {
 	buf := getBuffer(buffers)
 	defer buffers.Put(buf)
 	for {
-		n, err := t.body.Read(buf[:])
+		n, err := t.read(buf[:])
 		if n > 0 {
 			if err := t.write(buf[:n]); err != nil {
 				return err
@@ -202,6 +208,22 @@ func (t *try) copy() error {
 			return t.short()
 		case err != nil:
 			return err
+		}
+	}
+}
+
+// read waits for fillLeast bytes, or for the rest of the blob. What came before
+// an error is given with it.
+func (t *try) read(b []byte) (n int, err error) {
+	least := fillLeast
+	if t.size >= 0 {
+		least = int(min(fillLeast, t.size-t.spool.Size()))
+	}
+	for {
+		m, err := t.body.Read(b[n:])
+		n += m
+		if n >= least || err != nil {
+			return n, err
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (p *Proxy) resolveDigest(ctx context.Context, o *oci.Outcome, k manifestKey
 		o.Result = oci.Negative
 		return oci.Descriptor{}, err
 	}
-	f, joined, err := p.resolves.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
+	f, how, err := p.resolves.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
 		if err := p.refusedManifest(k); err != nil {
 			return oci.Descriptor{}, err
 		}
@@ -91,7 +91,7 @@ func (p *Proxy) resolveDigest(ctx context.Context, o *oci.Outcome, k manifestKey
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	o.Result = missOr(joined)
+	o.Result = how
 	d, err := f.wait(ctx, p.cfg.headerTimeout())
 	return d, waited(k.repo, err)
 }
@@ -109,13 +109,13 @@ func (p *Proxy) byDigest(ctx context.Context, o *oci.Outcome, in repo, d oci.Dig
 		o.Result = oci.Negative
 		return oci.Manifest{}, err
 	}
-	f, joined, err := p.manifests.join(p, k,
+	f, how, err := p.manifests.join(p, k,
 		func(ctx context.Context) (fetched, error) { return p.fetchManifest(ctx, k) },
 		func(got fetched) { p.keepManifest(in, got.manifest) })
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	o.Result = missOr(joined)
+	o.Result = how
 	got, err := f.wait(ctx, p.cfg.headerTimeout())
 	o.From = got.from
 	return got.manifest, waited(in, err)
@@ -138,7 +138,7 @@ func (p *Proxy) fetchManifest(ctx context.Context, k manifestKey) (fetched, erro
 // costs them nothing but a fetch the next time.
 func (p *Proxy) keepManifest(in repo, m oci.Manifest) {
 	// What was verified is stored even while the Proxy is being closed.
-	if err := p.cache.PutManifest(context.WithoutCancel(p.ctx), in.scope, in.name, m); err != nil {
+	if err := p.cache.PutManifest(context.WithoutCancel(p.asking), in.scope, in.name, m); err != nil {
 		p.storeError("store manifest", in.name, err)
 	}
 }
@@ -151,14 +151,6 @@ func (p *Proxy) refusedManifest(k manifestKey) error {
 		return err
 	}
 	return p.health.paused(lane{k.scope, false}, now)
-}
-
-// missOr is the result of a request that needed the upstream.
-func missOr(joined bool) oci.Result {
-	if joined {
-		return oci.Coalesced
-	}
-	return oci.Miss
 }
 
 // waited names the upstream in the error of a flight that took too long.

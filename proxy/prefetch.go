@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"strings"
 	"sync"
 
@@ -82,7 +81,7 @@ func (a *prefetcher) add(next []wanted) {
 }
 
 // work starts fills until the queue is empty.
-func (a *prefetcher) work(context.Context) {
+func (a *prefetcher) work() {
 	for {
 		a.mu.Lock()
 		if len(a.queue) == 0 {
@@ -106,7 +105,7 @@ func (a *prefetcher) wait(size int64) bool {
 	for !a.room(size) {
 		select {
 		case <-a.changed:
-		case <-a.p.quit:
+		case <-a.p.asking.Done():
 			return false
 		}
 	}

@@ -150,11 +150,13 @@ type Proxy struct {
 	ahead    *prefetcher
 	sides    chan struct{} // a token for each pass-through request that may run
 
-	// ctx is the life of all work that outlives a request; quit is closed
-	// before it ends, when no new work may start.
-	ctx    context.Context
-	cancel context.CancelFunc
-	quit   chan struct{}
+	// Work that outlives a request lives in one of two contexts: what only
+	// asks the upstream ends as soon as the Proxy is being closed, what brings
+	// content has until the end of Close.
+	asking   context.Context
+	stopAsks context.CancelFunc
+	filling  context.Context
+	cut      context.CancelFunc
 
 	mu     sync.Mutex // guards closed and work.Add
 	closed bool
@@ -183,24 +185,23 @@ func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
 		seen:     newRecent[manifestKey, struct{}](maxSeen),
 		listed:   newRecent[manifestKey, referrers](maxListed),
 		sides:    make(chan struct{}, maxSides),
-		quit:     make(chan struct{}),
 	}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.filling, p.cut = context.WithCancel(context.Background())
+	p.asking, p.stopAsks = context.WithCancel(p.filling)
 	p.ahead = newPrefetcher(p)
 	return p
 }
 
-// Close starts no new work and waits for what runs: fills, and what is being
-// stored. When ctx ends first, fills are cut, keep what they have for the next
-// start, and the error is that of ctx. What is stored can still be read.
+// Close starts no new work, drops questions to the upstream, and waits for
+// fills and for what is being stored. When ctx ends first, fills are cut, keep
+// what they have for the next start, and the error is that of ctx. What is
+// stored can still be read.
 func (p *Proxy) Close(ctx context.Context) error {
 	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.quit)
-	}
+	p.closed = true
 	p.mu.Unlock()
-	defer p.cancel()
+	p.stopAsks()
+	defer p.cut()
 
 	idle := make(chan struct{})
 	go func() {
@@ -211,7 +212,7 @@ func (p *Proxy) Close(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
-		p.cancel()
+		p.cut()
 		<-idle
 		return ctx.Err()
 	}
@@ -219,13 +220,13 @@ func (p *Proxy) Close(ctx context.Context) error {
 
 // spawn runs f in a goroutine that Close waits for. It reports false where the
 // Proxy is closed and f will not run.
-func (p *Proxy) spawn(f func(ctx context.Context)) bool {
+func (p *Proxy) spawn(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return false
 	}
-	p.work.Go(func() { f(p.ctx) })
+	p.work.Go(f)
 	return true
 }
 

@@ -47,23 +47,27 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 		o.Result = oci.Negative
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
-	f, joined, err := p.tags.join(p, k,
-		func(ctx context.Context) (checked, error) { return p.check(ctx, pol, k) },
-		func(got checked) { p.keepTag(k, got.rec) })
+	f, how, err := p.tags.join(p, k, func(ctx context.Context) (checked, error) {
+		got, err := p.check(ctx, pol, k)
+		if err == nil {
+			p.keepTag(k, got.rec)
+		}
+		return got, err
+	}, nil)
 	if err != nil {
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
 	got, err := p.waitCheck(ctx, f, k, stored)
 	if err != nil {
-		o.Result = missOr(joined)
+		o.Result = how
 		if ctx.Err() != nil {
 			return rec, err
 		}
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
 	o.Result, o.From, o.Age = got.result, got.from, age(got.rec, p.cfg.now())
-	if joined {
-		o.Result = oci.Coalesced
+	if how != oci.Miss {
+		o.Result = how
 	}
 	return got.rec, nil
 }
@@ -147,6 +151,9 @@ func (p *Proxy) bring(ctx context.Context, k tagKey, d oci.Digest) (oci.Manifest
 
 // byTag returns the manifest that a tag points at.
 func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (oci.Manifest, error) {
+	if p.isFirst(k) {
+		return p.fetchTag(ctx, o, k, "")
+	}
 	rec, err := p.tag(ctx, o, pol, k)
 	if err != nil {
 		return oci.Manifest{}, err
@@ -154,7 +161,7 @@ func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey
 	var second oci.Outcome
 	m, err := p.byDigest(ctx, &second, k.repo, rec.Digest)
 	if notFound(err) && o.Result != oci.Stale {
-		m, err = p.moved(ctx, &second, k, rec.Digest)
+		m, err = p.fetchTag(ctx, &second, k, rec.Digest)
 	}
 	if second.Result != oci.Hit && o.Result != oci.Stale {
 		o.Result, o.From = second.Result, second.From
@@ -162,10 +169,23 @@ func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey
 	return m, err
 }
 
-// moved fetches by tag what could not be fetched by the digest that the tag
-// had a moment ago: it may have moved in between.
-func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
-	f, joined, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
+// isFirst reports whether a tag is the first that is asked for in its
+// repository. Then its manifest cannot be stored, so that a HEAD before the GET
+// would be a round trip for nothing; otherwise it spares a GET, which counts as
+// a pull, where another tag has brought the manifest already.
+func (p *Proxy) isFirst(k tagKey) bool {
+	if _, stored := p.storedTag(k); stored || p.tags.find(k) != nil || p.refusedTag(k, false) != nil {
+		return false
+	}
+	known, err := p.cache.Tags(k.scope, k.name)
+	return err == nil && len(known) == 0
+}
+
+// fetchTag fetches a manifest by tag: the first of a repository, or what could
+// not be fetched by the digest that the tag had a moment ago, as it may have
+// moved in between. Gone is that digest, "" for a first one.
+func (p *Proxy) fetchTag(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
+	f, how, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
 		if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
 			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
 				return fetched{manifest: m}, nil // by a flight that ended since the client looked
@@ -175,13 +195,19 @@ func (p *Proxy) moved(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Di
 		p.negative.note(k.negative(), err, missingTag, p.cfg.now())
 		return fetched{m, from}, err
 	}, func(got fetched) {
+		rec := record(got.manifest.Descriptor(), p.cfg.now())
+		if gone == "" {
+			p.keepTag(k, rec) // at once: there is no older image that a crash could lose
+		}
 		p.keepManifest(k.repo, got.manifest)
-		p.keepTag(k, record(got.manifest.Descriptor(), p.cfg.now()))
+		if gone != "" {
+			p.keepTag(k, rec)
+		}
 	})
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	o.Result = missOr(joined)
+	o.Result = how
 	got, err := f.wait(ctx, p.cfg.headerTimeout())
 	o.From = got.from
 	return got.manifest, waited(k.repo, err)

@@ -23,7 +23,7 @@ func (p *Proxy) ask(ctx context.Context, l lane, n ref.Name, code string, do fun
 	}
 	err := do()
 	switch {
-	case err != nil && p.ctx.Err() != nil:
+	case err != nil && p.asking.Err() != nil:
 		return errClosed()
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)

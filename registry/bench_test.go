@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/entrepot/entrepot/oci"
@@ -93,4 +96,52 @@ func BenchmarkManifestHTTP(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkBlobHTTP measures a stored blob over one loopback connection. It is
+// about three times slower where the kernel does not copy the file.
+func BenchmarkBlobHTTP(b *testing.B) {
+	const size = 64 << 20
+	name := filepath.Join(b.TempDir(), "blob")
+	if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	h, err := New(Config{Hosted: oneFile{name: name, size: size}, Access: Access{Anonymous: Pull}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	request := []byte("GET /v2/apps/x/blobs/" + string(oci.FromBytes(nil, "")) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	buf := make([]byte, 1<<20)
+	b.SetBytes(size)
+	for b.Loop() {
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		n, err := conn.Read(buf) // the header, and perhaps the beginning
+		if err != nil {
+			b.Fatal(err)
+		}
+		head := bytes.Index(buf[:n], []byte("\r\n\r\n")) + 4
+		if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(conn, int64(size-(n-head))), buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type oneFile struct {
+	oci.Reader
+	name string
+	size int64
+}
+
+func (o oneFile) Blob(_ context.Context, _ ref.Name, d oci.Digest, _ int64) (oci.Blob, error) {
+	f, err := os.Open(o.name)
+	return oci.Blob{Descriptor: oci.Descriptor{Digest: d, Size: o.size}, Body: f}, err
 }

@@ -43,6 +43,11 @@ func blobHandler(t *testing.T, content []byte, open func([]byte, int64) io.ReadC
 	return h, m, "/v2/apps/x/blobs/" + string(d), events
 }
 
+// A passer can seek, and write itself.
+type passer struct{ *bytes.Reader }
+
+func (passer) Close() error { return nil }
+
 // bodies are the forms in which a backend has a blob.
 func bodies(t *testing.T) map[string]func([]byte, int64) io.ReadCloser {
 	dir := t.TempDir()
@@ -63,6 +68,9 @@ func bodies(t *testing.T) map[string]func([]byte, int64) io.ReadCloser {
 				io.ReadSeeker
 				io.Closer
 			}{bytes.NewReader(b), io.NopCloser(nil)}
+		},
+		"a writer": func(b []byte, _ int64) io.ReadCloser {
+			return passer{bytes.NewReader(b)}
 		},
 		"a stream": func(b []byte, off int64) io.ReadCloser {
 			return io.NopCloser(iotest.HalfReader(bytes.NewReader(b[off:])))
@@ -237,6 +245,35 @@ func TestFilesAreSentByTheKernel(t *testing.T) {
 	}
 }
 
+// TestBodiesWriteThemselves holds that a body that can write itself is let to,
+// to the server's own writer, where all of it is wanted.
+func TestBodiesWriteThemselves(t *testing.T) {
+	content := []byte(strings.Repeat("0123456789", 100))
+	h, _, target, events := blobHandler(t, content, bodies(t)["a writer"])
+	for _, c := range []struct {
+		header, value string
+		itself        bool
+	}{
+		{"Accept", "*/*", true},
+		{"Range", "bytes=0-", false},
+		{"If-Match", "*", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.Header.Set(c.header, c.value)
+		w := &readerFrom{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, r)
+		if itself := len(w.from) == 0; itself != c.itself { // bytes.Reader.WriteTo calls Write
+			t.Errorf("%s %s: it wrote itself: %v, want %v", c.header, c.value, itself, c.itself)
+		}
+		if w.Body.String() != string(content) || w.Header().Get("Content-Length") != "1000" || w.Header().Get("Accept-Ranges") != "bytes" {
+			t.Errorf("%s %s: got %d bytes with %v", c.header, c.value, w.Body.Len(), w.Header())
+		}
+		if e := (*events)[len(*events)-1]; e.Sent != 1000 || e.Err != nil {
+			t.Errorf("%s %s: the event says %d bytes and %v", c.header, c.value, e.Sent, e.Err)
+		}
+	}
+}
+
 // TestBrokenBody holds that a body that ends early or fails is never taken for
 // complete: the connection is cut, without a word in the server's log.
 func TestBrokenBody(t *testing.T) {
@@ -256,7 +293,10 @@ func TestBrokenBody(t *testing.T) {
 		"mismatch, ranged":  {cut(broken), false, "bytes=1-"},
 		"mismatch, several": {cut(broken), false, "bytes=0-9,600000-800000"},
 		"short stream":      {cut(io.EOF), false, ""},
-		"unknown size":      {cut(broken), true, ""},
+		"short writer": {func(b []byte, _ int64) io.ReadCloser {
+			return passer{bytes.NewReader(b[:700_000])}
+		}, false, ""},
+		"unknown size": {cut(broken), true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, m, target, events := blobHandler(t, content, c.open)

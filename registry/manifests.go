@@ -34,9 +34,25 @@ func (c *call) getManifest() error {
 	}
 	m, err := c.reader.Manifest(c.ctx, r)
 	if err != nil {
-		return err
+		return c.orNoRepository(err)
 	}
 	return c.sendManifest(r, m.Descriptor(), m.Raw)
+}
+
+// orNoRepository says more of a manifest that was not found: where there is no
+// such repository of ours at all, a name was likely to lead elsewhere.
+func (c *call) orNoRepository(err error) error {
+	l, ok := c.reader.(oci.Lister)
+	if !ok || c.target.proxied || !errors.Is(err, oci.ErrNotFound) {
+		return err
+	}
+	for _, listErr := range l.Tags(c.ctx, c.target.name, "") {
+		if errors.Is(listErr, oci.ErrNotFound) {
+			return &oci.Error{Kind: oci.ErrNotFound, Code: oci.CodeNameUnknown, Err: err}
+		}
+		break
+	}
+	return err
 }
 
 func (c *call) sendManifest(r ref.Ref, desc oci.Descriptor, raw []byte) error {

@@ -89,14 +89,11 @@ func (a *authFile) ask(ctx context.Context, k helperKey) (Credential, error) {
 	case <-ctx.Done():
 		return Credential{}, fmt.Errorf("wait for credential helper %q: %w", k.helper, ctx.Err())
 	}
-	a.mu.Lock()
-	answer, ok := a.known[k]
-	a.mu.Unlock()
-	if ok && a.now().Before(answer.until) {
+	if answer, ok := a.lately(k); ok {
 		<-a.turn
-		return answer.credential, nil
+		return answer, nil
 	}
-	done := make(chan error, 1)
+	done := make(chan helperResult, 1)
 	// The goroutine may outlive the call: a helper that left a child behind
 	// keeps its output open after it was killed. The turn stays taken, so that
 	// there is never more than one.
@@ -105,21 +102,33 @@ func (a *authFile) ask(ctx context.Context, k helperKey) (Credential, error) {
 		c, err := a.run(ctx, k.helper, k.server)
 		if err == nil {
 			a.mu.Lock()
-			answer = helperAnswer{c, a.now().Add(helperKeep)}
-			a.known[k] = answer
+			a.known[k] = helperAnswer{c, a.now().Add(helperKeep)}
 			a.mu.Unlock()
 		}
-		done <- err
+		done <- helperResult{c, err}
 	}()
+	var got helperResult
 	select {
-	case err := <-done:
-		if err != nil {
-			return Credential{}, fmt.Errorf("run credential helper %q: %w", k.helper, err)
-		}
-		return answer.credential, nil
+	case got = <-done:
 	case <-ctx.Done():
-		return Credential{}, fmt.Errorf("run credential helper %q: %w", k.helper, ctx.Err())
+		got.err = ctx.Err()
 	}
+	if got.err != nil {
+		return Credential{}, fmt.Errorf("run credential helper %q: %w", k.helper, got.err)
+	}
+	return got.credential, nil
+}
+
+type helperResult struct {
+	credential Credential
+	err        error
+}
+
+func (a *authFile) lately(k helperKey) (Credential, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answer, ok := a.known[k]
+	return answer.credential, ok && a.now().Before(answer.until)
 }
 
 // runHelper asks docker-credential-HELPER.
@@ -145,18 +154,34 @@ type authConfig struct {
 	store   string                // the helper for everything else, "" for none
 }
 
+// An authEntry is how a credential stands in a file.
+type authEntry struct {
+	Auth          string `json:"auth"` // base64 of name:password; it wins over the two
+	Username      string `json:"username"`
+	Password      string `json:"password"`
+	IdentityToken string `json:"identitytoken"`
+	RegistryToken string `json:"registrytoken"`
+}
+
+func (a authEntry) credential() (Credential, error) {
+	if a.Auth != "" {
+		var err error
+		if a.Username, a.Password, err = decodeAuth(a.Auth); err != nil {
+			return Credential{}, err
+		}
+	}
+	return Credential{
+		Username: a.Username, Password: NewSecret(a.Password),
+		IdentityToken: NewSecret(a.IdentityToken), RegistryToken: NewSecret(a.RegistryToken),
+	}, nil
+}
+
 // parseAuthConfig reads docker's config.json or podman's auth.json.
 func parseAuthConfig(raw []byte) (authConfig, error) {
 	var doc struct {
-		Auths map[string]struct {
-			Auth          string `json:"auth"`
-			Username      string `json:"username"`
-			Password      string `json:"password"`
-			IdentityToken string `json:"identitytoken"`
-			RegistryToken string `json:"registrytoken"`
-		} `json:"auths"`
-		CredHelpers map[string]string `json:"credHelpers"`
-		CredsStore  string            `json:"credsStore"`
+		Auths       map[string]authEntry `json:"auths"`
+		CredHelpers map[string]string    `json:"credHelpers"`
+		CredsStore  string               `json:"credsStore"`
 	}
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return authConfig{}, errors.New("it is no JSON document of the form that docker and podman write") // the cause could quote it
@@ -166,16 +191,9 @@ func parseAuthConfig(raw []byte) (authConfig, error) {
 		return authConfig{}, fmt.Errorf("credsStore %q is no name of a helper", cfg.store)
 	}
 	for key, one := range doc.Auths {
-		c := Credential{
-			Username: one.Username, Password: NewSecret(one.Password),
-			IdentityToken: NewSecret(one.IdentityToken), RegistryToken: NewSecret(one.RegistryToken),
-		}
-		if one.Auth != "" {
-			name, password, err := decodeAuth(one.Auth)
-			if err != nil {
-				return authConfig{}, fmt.Errorf("auths, %q: %w", key, err)
-			}
-			c.Username, c.Password = name, NewSecret(password)
+		c, err := one.credential()
+		if err != nil {
+			return authConfig{}, fmt.Errorf("auths, %q: %w", key, err)
 		}
 		if !c.Anonymous() {
 			cfg.auths[normalKey(key)] = c

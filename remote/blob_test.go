@@ -261,6 +261,22 @@ func TestExpiredSignature(t *testing.T) {
 	}
 }
 
+// TestHeadOfALinkSignedForGet holds that Stat asks again by GET where a CDN
+// refuses the HEAD that it was redirected.
+func TestHeadOfALinkSignedForGet(t *testing.T) {
+	cdn, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			w.WriteHeader(403)
+			return
+		}
+		http.ServeContent(w, r, "", noTime, strings.NewReader(content))
+	})
+	e, log := open(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn.URL, 307) })
+	if d, err := e.Stat(t.Context(), repo, digestOf(content)); err != nil || d.Size != 20 || len(log.get()) != 2 {
+		t.Errorf("Stat = %+v, %v after %q", d, err, log.get())
+	}
+}
+
 // TestProtocols holds decision 27: HTTP/2 for manifests, HTTP/1.1 for blobs.
 func TestProtocols(t *testing.T) {
 	got := map[string]string{}

@@ -13,13 +13,16 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
-// The sizes of chunks, in bytes (decisions, 18). They grow, so that a slow
-// link loses little to an interruption and a fast one little to round trips.
-const (
-	firstChunk = 16 << 20
-	largeChunk = 64 << 20
-	smallChunk = 4 << 20 // for a registry that refuses larger ones, as ghcr.io does
-)
+// uploadSizes say in which pieces a blob is pushed, in bytes.
+type uploadSizes struct {
+	whole int64 // up to here it is one request, which starts again when it is interrupted
+	first int64 // the first chunk of a larger one
+	most  int64 // that chunks grow to: a slow link loses little to an interruption, a fast one little to round trips
+	small int64 // a chunk for a registry that refuses larger ones, as ghcr.io does
+}
+
+// defaultSizes are those of decision 18.
+var defaultSizes = uploadSizes{whole: 64 << 20, first: 16 << 20, most: 64 << 20, small: 4 << 20}
 
 // maxSessions is how many uploads are started for one blob.
 const maxSessions = 3
@@ -41,7 +44,7 @@ type push struct {
 }
 
 func (e *Endpoint) putChunks(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source) error {
-	p := &push{e: e, name: n, blob: d, open: open, chunk: firstChunk, most: largeChunk}
+	p := &push{e: e, name: n, blob: d, open: open, chunk: e.sizes.first, most: e.sizes.most}
 	defer p.drop()
 	retry := e.client.cfg.Retry
 	failures, best := 0, int64(0)
@@ -138,7 +141,7 @@ func (p *push) patch(ctx context.Context) error {
 func (p *push) resumable(err error) bool {
 	told, ok := errors.AsType[*oci.Error](err)
 	return p.e.client.cfg.Retry.again(err) || statusOf(err) == http.StatusRequestedRangeNotSatisfiable ||
-		ok && told.Kind == oci.ErrTooLarge && p.chunk > smallChunk
+		ok && told.Kind == oci.ErrTooLarge && p.chunk > p.e.sizes.small
 }
 
 // recover finds out where to go on after an error: where the registry says
@@ -149,7 +152,7 @@ func (p *push) recover(ctx context.Context, cause error) error {
 	}
 	refused := statusOf(cause) == http.StatusRequestedRangeNotSatisfiable
 	if errors.Is(cause, oci.ErrTooLarge) || refused && p.off == 0 {
-		p.chunk, p.most = smallChunk, smallChunk
+		p.chunk, p.most = p.e.sizes.small, p.e.sizes.small
 	}
 	has, err := p.status(ctx)
 	if ctx.Err() != nil {

@@ -62,6 +62,7 @@ type Endpoint struct {
 	wires  *wires
 	auth   *authorizer
 	etags  etags
+	sizes  uploadSizes
 }
 
 var (
@@ -78,7 +79,7 @@ func (c *Client) Endpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", cfg.URL, err)
 	}
-	e := &Endpoint{client: c, cfg: cfg, base: base, wires: c.strict}
+	e := &Endpoint{client: c, cfg: cfg, base: base, wires: c.strict, sizes: defaultSizes}
 	if cfg.AllowPrivate {
 		e.wires = c.local
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -129,30 +130,41 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 		}
 		e.Kind, e.Code = oci.ErrNotFound, unknownCode(kind, cause.Codes)
 		e.Message = unknownMessage[e.Code]
-	case !own && code >= 400 && code < 500 && code != http.StatusRequestedRangeNotSatisfiable:
+	case !own && code >= 400 && code < 500 && code != http.StatusRequestedRangeNotSatisfiable && code != http.StatusTooManyRequests:
 		e.Kind, e.Message = oci.ErrUnavailable, fmt.Sprintf("the upstream's content server answered %d", code)
-	case code == http.StatusUnauthorized:
-		e.Kind, e.Code, e.Message = oci.ErrUnauthorized, oci.CodeUnauthorized, "the upstream asks for other credentials"
-	case code == http.StatusForbidden || code == http.StatusUnavailableForLegalReasons:
-		e.Kind, e.Code, e.Message = oci.ErrDenied, oci.CodeDenied, "the upstream denies access"
-	case code == http.StatusTooManyRequests:
-		e.Kind, e.Code, e.Message = oci.ErrUnavailable, oci.CodeTooManyRequests, "the upstream gets too many requests"
-		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), c.now())
-	case code == http.StatusMethodNotAllowed || code == http.StatusNotImplemented || has(cause.Codes, oci.CodeUnsupported):
-		e.Kind, e.Code, e.Message = oci.ErrUnsupported, oci.CodeUnsupported, "the upstream does not support this"
-	case code == http.StatusRequestEntityTooLarge:
-		e.Kind, e.Code, e.Message = oci.ErrTooLarge, oci.CodeSizeInvalid, "the upstream takes nothing that large"
-	case code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooEarly:
-		e.Kind, e.Message = oci.ErrUnavailable, fmt.Sprintf("the upstream answered %d", code)
-		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), c.now())
-	case code < 400:
-		e.Kind, e.Message = oci.ErrMismatch, fmt.Sprintf("the upstream answered %d, as no registry does here", code)
-	case has(cause.Codes, oci.CodeDigestInvalid), has(cause.Codes, oci.CodeSizeInvalid):
-		e.Kind, e.Code, e.Message = oci.ErrMismatch, oci.CodeDigestInvalid, "the upstream finds that digest or size are wrong"
+		if res.Request.Method == http.MethodHead {
+			e.Kind = oci.ErrUnsupported // a link that is signed for a GET
+		}
 	default:
-		e.Kind, e.Code, e.Message = oci.ErrInvalid, knownCode(cause.Codes), fmt.Sprintf("the upstream refuses the request with %d", code)
+		e.Code, e.Message, e.Kind = meaning(code, cause.Codes)
+	}
+	if e.Kind == oci.ErrUnavailable {
+		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), c.now())
 	}
 	return e
+}
+
+// meaning sorts the statuses that mean the same whatever was asked.
+func meaning(status int, codes []string) (code, message string, kind error) {
+	switch {
+	case status == http.StatusUnauthorized:
+		return oci.CodeUnauthorized, "the upstream asks for other credentials", oci.ErrUnauthorized
+	case status == http.StatusForbidden || status == http.StatusUnavailableForLegalReasons:
+		return oci.CodeDenied, "the upstream denies access", oci.ErrDenied
+	case status == http.StatusTooManyRequests:
+		return oci.CodeTooManyRequests, "the upstream gets too many requests", oci.ErrUnavailable
+	case status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented || slices.Contains(codes, oci.CodeUnsupported):
+		return oci.CodeUnsupported, "the upstream does not support this", oci.ErrUnsupported
+	case status == http.StatusRequestEntityTooLarge:
+		return oci.CodeSizeInvalid, "the upstream takes nothing that large", oci.ErrTooLarge
+	case status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
+		return "", fmt.Sprintf("the upstream answered %d", status), oci.ErrUnavailable
+	case status < 400:
+		return "", fmt.Sprintf("the upstream answered %d, as no registry does here", status), oci.ErrMismatch
+	case slices.Contains(codes, oci.CodeDigestInvalid), slices.Contains(codes, oci.CodeSizeInvalid):
+		return oci.CodeDigestInvalid, "the upstream finds that digest or size are wrong", oci.ErrMismatch
+	}
+	return knownCode(codes), fmt.Sprintf("the upstream refuses the request with %d", status), oci.ErrInvalid
 }
 
 // unknownMessage is what clients read when something is not there.
@@ -194,15 +206,6 @@ func knownCode(codes []string) string {
 		}
 	}
 	return ""
-}
-
-func has(codes []string, code string) bool {
-	for _, c := range codes {
-		if c == code {
-			return true
-		}
-	}
-	return false
 }
 
 // lost makes an error of a request that had no answer, or whose body broke.

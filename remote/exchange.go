@@ -29,20 +29,20 @@ type exchange struct {
 // run does an exchange. Whoever gets the answer closes its body.
 func (e *Endpoint) run(ctx context.Context, x exchange) (*http.Response, error) {
 	retry := e.client.cfg.Retry
+	var last error
 	for failures := 1; ; failures++ {
 		res, err := e.attempt(ctx, x)
-		if err == nil || x.once || failures >= retry.attempts() || !retry.helps(err) {
+		if err != nil && last != nil && ctx.Err() != nil {
+			return nil, last // it says more than that the time is over
+		}
+		if err == nil || x.once || failures >= retry.attempts() || !retry.helps(err) || !sleep(ctx, retry.delay(failures)) {
 			return res, err
 		}
-		if !sleep(ctx, retry.delay(failures)) {
-			return nil, err // it says more than that the time is over
-		}
+		last = err
 	}
 }
 
-// helps reports whether another attempt may succeed. A dial that took all of
-// its time is not made again: whoever waits is to know after that time that
-// nobody is there (decisions 3).
+// helps reports whether another attempt may succeed, and soon enough.
 func (r Retry) helps(err error) bool {
 	e, ok := errors.AsType[*oci.Error](err)
 	if !ok || e.Kind != oci.ErrUnavailable {
@@ -51,10 +51,13 @@ func (r Retry) helps(err error) bool {
 	if _, refused := errors.AsType[*GuardError](err); refused {
 		return false
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && op.Timeout() {
-		return false
-	}
-	return e.RetryAfter == 0 || r.Wait
+	return r.Wait || e.RetryAfter == 0 && !e.Timeout && !timedOut(err)
+}
+
+// timedOut reports whether a dial or a lookup took too long.
+func timedOut(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout()
 }
 
 // attempt does an exchange once; once more where the answer asks for

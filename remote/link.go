@@ -89,7 +89,9 @@ func (p *params) next(sep byte) (name, value string, ok bool) {
 		}
 	} else {
 		n := tokenLen(rest)
-		value, rest = rest[:n], rest[n:]
+		if value, rest = rest[:n], rest[n:]; n == 0 {
+			return "", "", false
+		}
 	}
 	p.s = rest
 	return name, value, true

@@ -27,8 +27,9 @@ type Retry struct {
 	Base     time.Duration // 0 means 250 ms
 	Cap      time.Duration // 0 means 30 s
 
-	// Wait makes requests to a host that asked for a pause wait for its end.
-	// Without it they fail at once, so that a server can answer, or go
+	// Wait is for work that nobody sits and waits for: requests to a host that
+	// asked for a pause wait for its end, and what took too long is tried
+	// again. Without it both fail at once, so that a server can answer, or go
 	// elsewhere.
 	Wait bool
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,6 +67,54 @@ func TestRetryAfterPausesTheHost(t *testing.T) {
 	}
 }
 
+func TestPauses(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var p pauses
+	note := func(host string, status int, after string) {
+		p.note(host, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}}, now)
+	}
+	note("a:443", 429, "60")
+	note("a:443", 429, "10") // does not end the longer one
+	note("b:443", 503, "30")
+	note("c:443", 503, "")
+	note("d:443", 500, "30")
+	for host, want := range map[string]time.Duration{"a:443": time.Minute, "a:80": 0, "b:443": 30 * time.Second, "c:443": 0, "d:443": 0} {
+		if _, left := p.get(host, now); left != want {
+			t.Errorf("%s is paused for %s, want %s", host, left, want)
+		}
+	}
+	if _, left := p.get("a:443", now.Add(-time.Hour)); left > maxPause {
+		t.Errorf("a clock that was set back makes a pause of %s", left)
+	}
+	now = now.Add(time.Hour)
+	note("e:443", 429, "1")
+	if len(p.m) != 1 {
+		t.Errorf("%d pauses are kept, of which one lasts", len(p.m))
+	}
+}
+
+// TestWatchdogIgnoresLateSending holds that a request whose body is still being
+// written when its answer comes is not ended by the clock for the headers.
+func TestWatchdogIgnoresLateSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		dog := newWatchdog(cancel)
+		dog.sending(time.Minute, errNoHeaders)
+		dog.answer()
+		dog.sending(time.Minute, errNoHeaders)
+		time.Sleep(time.Hour)
+		if ctx.Err() != nil {
+			t.Errorf("it was ended: %v", context.Cause(ctx))
+		}
+		dog.reading(time.Minute)
+		time.Sleep(time.Hour)
+		if context.Cause(ctx) != errStalled {
+			t.Errorf("a stalled read ends with %v", context.Cause(ctx))
+		}
+		dog.end()
+	})
+}
+
 func TestWaitForThePause(t *testing.T) {
 	var n atomic.Int64
 	bubble(t, ClientConfig{Retry: Retry{Attempts: 8, Wait: true}}, func(w http.ResponseWriter, r *http.Request) {
@@ -120,6 +170,43 @@ func TestRetry(t *testing.T) {
 			}
 			if d := time.Since(start); d > 1750*time.Millisecond { // 250 + 500 + 1000
 				t.Errorf("status %d: %s of pauses", tt.status, d)
+			}
+		})
+	}
+}
+
+// TestWhatTookTooLongIsNotRepeated holds that a server hears of a timeout once,
+// at the time it is set to, while patient work tries again.
+func TestWhatTookTooLongIsNotRepeated(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := new(memNet)
+			release := make(chan struct{})
+			t.Cleanup(func() { close(release) })
+			log := m.serve(t, "silent.test:80", func(http.ResponseWriter, *http.Request) { <-release })
+			dials := 0
+			c := NewClient(ClientConfig{Retry: Retry{Attempts: 3, Wait: wait}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == "hole.test:80" {
+					dials++
+					return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+				}
+				return m.dial(ctx, network, address)
+			}})
+			defer c.Close()
+			for _, host := range []string{"silent.test", "hole.test"} {
+				e, _ := c.Endpoint(EndpointConfig{URL: "http://" + host})
+				_, err := e.Manifest(t.Context(), repo.WithTag("v1"))
+				told, ok := errors.AsType[*oci.Error](err)
+				if !ok || told.Kind != oci.ErrUnavailable || told.Timeout != (host == "silent.test") {
+					t.Errorf("%s: %#v", host, err)
+				}
+			}
+			want := 1
+			if wait {
+				want = 3
+			}
+			if len(log.get()) != want || dials != want {
+				t.Errorf("wait %t: %d requests and %d dials, want %d of each", wait, len(log.get()), dials, want)
 			}
 		})
 	}

@@ -16,10 +16,6 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
-// maxMonolith is the largest blob that is pushed in one request. An upload
-// that is interrupted then starts again (decisions, 18).
-const maxMonolith = 64 << 20
-
 var (
 	_ oci.Writer  = (*Endpoint)(nil)
 	_ oci.Mounter = (*Endpoint)(nil)
@@ -45,7 +41,7 @@ func (e *Endpoint) PutBlob(ctx context.Context, n ref.Name, d oci.Descriptor, op
 			return err
 		}
 	}
-	if d.Size > maxMonolith {
+	if d.Size > e.sizes.whole {
 		return e.putChunks(ctx, n, d, open)
 	}
 	retry := e.client.cfg.Retry

@@ -71,7 +71,6 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	dog.answer()
 	c.pauses.note(rec.ev.Host, res, c.now())
 	rec.answered(res)
-	res.Header.Del("Content-Encoding")
 	res.Body = &body{rc: res.Body, dog: dog, idle: c.idleTimeout(), rec: rec, parent: ctx, ctx: own, req: req, own: w.own}
 	return res, nil
 }

@@ -15,7 +15,10 @@ func (v *Vault) DeleteTag(ctx context.Context, n ref.Name, tag string) error {
 	mu := v.repo(n)
 	mu.Lock()
 	defer mu.Unlock()
-	return unknown(v.deleteTag(ctx, n, tag), errManifestUnknown(n.WithTag(tag)))
+	if err := v.deleteTag(ctx, n, tag); err != nil {
+		return unknown(err, errManifestUnknown(n.WithTag(tag)))
+	}
+	return nil
 }
 
 func (v *Vault) deleteTag(ctx context.Context, n ref.Name, tag string) error {

@@ -30,6 +30,7 @@
 //	FORMAT                                "entrepot store 1" and an id
 //	LOCK, RUN                             flock; dirty flag, holding the boot's id
 //	tmp/<alg>-<hex>.<rand>{,.st}          spools; .st lets a later fill go on
+//	tmp/~<rand>                           records that are being written
 //	up/<id>/{data,state}                  upload sessions
 //
 //	c/b/<alg>/<hh>/<hex>                  cache: blob (mode 0444, mtime = last use)

@@ -16,9 +16,10 @@ import (
 )
 
 // PutManifest stores a manifest, and points the tags at it. What it refers to
-// must be in the repository: blobs, but for layers that are not distributed,
-// and an index's manifests, unless the store is sparse; otherwise it is
-// ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there.
+// must be in the repository: its blobs, but for layers that are not to be
+// distributed, and an index's manifests; otherwise, unless the store is sparse,
+// it is ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there.
+// When it returns nil all of this is durable.
 func (v *Vault) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, tags ...string) error {
 	n.Host = ""
 	if got := oci.FromBytes(m.Raw, m.Digest); got != m.Digest {
@@ -90,8 +91,12 @@ func (v *Vault) putPin(ctx context.Context, n ref.Name, d oci.Digest, p pin) (bo
 	if err != nil {
 		return false, err
 	}
+	var replaced []Key
 	for _, k := range keys {
 		old, err := v.readPin(ctx, k)
+		if err == nil && p.covers(old.Pins) {
+			replaced = append(replaced, k)
+		}
 		if err == nil && old.MediaType == p.MediaType && old.covers(p.Pins) {
 			if ok, err := v.stillAlive(ctx, old.Pins); ok || err != nil {
 				return ok, err
@@ -106,17 +111,26 @@ func (v *Vault) putPin(ctx context.Context, n ref.Name, d oci.Digest, p pin) (bo
 	if err != nil {
 		return false, err
 	}
+	defer v.pins.forget(digestID{name: n, d: d})
 	if err := v.store.bucket.Put(ctx, k, b); err != nil { // W2
 		return false, fmt.Errorf("store manifest %s: %w", d, err)
 	}
 	ok, err := v.stillAlive(ctx, p.Pins) // W3
 	if !ok {
-		// Nobody was told of this pin. Should it stay, it holds content a
-		// little longer and harms nobody.
-		err = errors.Join(err, v.store.bucket.Delete(ctx, k))
+		replaced = []Key{k} // nobody was told of it
 	}
-	v.pins.forget(digestID{name: n, d: d})
+	v.dropPins(ctx, replaced)
 	return ok, err
+}
+
+// dropPins deletes pins that another one has replaced, or that were never
+// acknowledged. One that stays holds content a little longer, no more.
+func (v *Vault) dropPins(ctx context.Context, keys []Key) {
+	for _, k := range keys {
+		if err := v.store.bucket.Delete(ctx, k); err != nil && !errors.Is(err, oci.ErrNotFound) {
+			v.store.log.Warn("cannot delete a pin that is not needed", "key", string(k), "err", err)
+		}
+	}
 }
 
 // putBytes stores a manifest's bytes, unless a live incarnation has them.

@@ -20,7 +20,7 @@ type Config struct {
 	Now           func() time.Time // nil: time.Now
 	ManifestBytes int64            // RAM for manifests, in each of the two pools, in bytes; 0: 16 MiB
 	Records       int              // how many tags, manifest records and links each pool keeps in RAM, of each kind; 0: 16,384
-	Sparse        bool             // the vault accepts an index whose children are not there
+	Sparse        bool             // the vault accepts manifests that name content which is not there
 
 	before func(step) (bool, error) // see files; for tests
 	boot   string                   // stands for bootID; for tests

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +114,10 @@ func (v *Vault) resolve(ctx context.Context, r ref.Ref) (oci.Digest, pin, error)
 		}
 	}
 	p, err := v.pin(ctx, r.Name, d)
-	return d, p, unknown(err, errManifestUnknown(r))
+	if err != nil {
+		return "", pin{}, unknown(err, errManifestUnknown(r))
+	}
+	return d, p, nil
 }
 
 // unknown gives what was not found its code.
@@ -180,9 +184,9 @@ func (v *Vault) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
 // names, or else from any other. A damaged one goes to quarantine.
 func (v *Vault) readManifest(ctx context.Context, d oci.Digest, p pin) (*held, error) {
 	epoch := v.bytes.now()
-	tried := map[inc]bool{}
+	var tried []inc
 	for i := p.inc(d); i != ""; i = v.another(ctx, d, tried) {
-		tried[i] = true
+		tried = append(tried, i)
 		k, err := vaultBlobKey(d, i)
 		if err != nil {
 			return nil, err
@@ -204,9 +208,9 @@ func (v *Vault) readManifest(ctx context.Context, d oci.Digest, p pin) (*held, e
 }
 
 // another returns an incarnation of d that was not tried, "" for none.
-func (v *Vault) another(ctx context.Context, d oci.Digest, tried map[inc]bool) inc {
+func (v *Vault) another(ctx context.Context, d oci.Digest, tried []inc) inc {
 	for i, err := range v.incarnations(ctx, d) {
-		if err == nil && !tried[i] {
+		if err == nil && !slices.Contains(tried, i) {
 			return i
 		}
 	}
@@ -254,9 +258,9 @@ func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, i
 	if err != nil {
 		return nil, 0, unknown(err, errBlobUnknown(n, d))
 	}
-	tried := map[inc]bool{}
+	var tried []inc
 	for ; i != ""; i = v.another(ctx, d, tried) {
-		tried[i] = true
+		tried = append(tried, i)
 		k, err := vaultBlobKey(d, i)
 		if err != nil {
 			return nil, 0, err

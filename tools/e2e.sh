@@ -11,5 +11,6 @@ if [[ -s .cache/e2e-skipped.txt ]]; then
   echo "SKIPPED on this machine:"
   sed 's/^/  /' .cache/e2e-skipped.txt
 fi
+cat .cache/e2e-conformance-*.txt 2>/dev/null || true
 cat .cache/e2e.log
 exit "$status"

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 say() { echo "testdeps: $*" >&2; }
 
 # command=package
-system=(skopeo=skopeo podman=podman ctr=containerd runc=runc nginx=nginx-light wrk=wrk ip=iproute2 dpkg-deb=dpkg)
+system=(skopeo=skopeo podman=podman ctr=containerd runc=runc nginx=nginx-light wrk=wrk ip=iproute2 dpkg-deb=dpkg zstd=zstd)
 missing=()
 for entry in "${system[@]}"; do
   if ! command -v "${entry%%=*}" >/dev/null; then

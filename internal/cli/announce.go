@@ -95,7 +95,7 @@ type recipe struct{ client, line string }
 
 // recipes returns one for each kind of client, for an upstream that is there.
 func (s *server) recipes(addr string) []recipe {
-	up := s.exampleUpstream()
+	up, prefix := s.exampleUpstream()
 	if up == "" {
 		return []recipe{{"any client", fmt.Sprintf("crane push image.tar %s/team/app:v1", addr)}}
 	}
@@ -110,9 +110,9 @@ func (s *server) recipes(addr string) []recipe {
 	}
 	all := []recipe{
 		{"containerd", fmt.Sprintf(`mkdir -p /etc/containerd/certs.d/_default && printf '[host."%s"]\n  capabilities = ["pull", "resolve"]\n' > /etc/containerd/certs.d/_default/hosts.toml`, s.url)},
-		{"podman", fmt.Sprintf(`printf '[[registry]]\nlocation = "%s"\n[[registry.mirror]]\nlocation = "%s/%s"\ninsecure = %t\n' > /etc/containers/registries.conf.d/50-entrepot.conf`, up, addr, up, plain)},
-		{"skopeo", fmt.Sprintf("skopeo inspect%s docker://%s/%s/%s", insecure, addr, up, image)},
-		{"crane", fmt.Sprintf("crane pull %s/%s/%s image.tar", addr, up, image)},
+		{"podman", fmt.Sprintf(`printf '[[registry]]\nlocation = "%s"\n[[registry.mirror]]\nlocation = "%s/%s"\ninsecure = %t\n' > /etc/containers/registries.conf.d/50-entrepot.conf`, up, addr, prefix, plain)},
+		{"skopeo", fmt.Sprintf("skopeo inspect%s docker://%s/%s/%s", insecure, addr, prefix, image)},
+		{"crane", fmt.Sprintf("crane pull %s/%s/%s image.tar", addr, prefix, image)},
 	}
 	if up == ref.DockerHub {
 		all = append(all, recipe{"docker", fmt.Sprintf(`"registry-mirrors": ["%s"] in /etc/docker/daemon.json%s`, s.url, s.dockerNote())},
@@ -131,22 +131,26 @@ func (s *server) dockerNote() string {
 	return " (containerd image store; the older one needs default = true for docker.io)"
 }
 
-// exampleUpstream is the upstream that the recipes show: Docker Hub, or the
-// first that can stand in a path.
-func (s *server) exampleUpstream() string {
-	first := ""
+// exampleUpstream returns the upstream that the recipes show, and the prefix
+// under which its names are served: Docker Hub, or the first that has one.
+func (s *server) exampleUpstream() (name, prefix string) {
 	for _, u := range s.cfg.upstreams {
+		p := u.name
 		switch {
 		case u.name == ref.DockerHub:
-			return u.name
-		case first != "" || isWildcard(u.name):
-		case !strings.Contains(u.name, ":"):
-			first = u.name
-		case len(u.aliases) > 0:
-			first = u.aliases[0]
+			return u.name, u.name
+		case isWildcard(u.name):
+			continue
+		case strings.Contains(u.name, ":") && len(u.aliases) == 0:
+			continue
+		case strings.Contains(u.name, ":"):
+			p = u.aliases[0]
+		}
+		if name == "" {
+			name, prefix = u.name, p
 		}
 	}
-	return first
+	return name, prefix
 }
 
 // page is what the admin address shows.

@@ -78,8 +78,9 @@ func (c *checker) notYet(f file) {
 	refuse("server.external_url", f.Server.ExternalURL != "")
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
-	refuse("storage.max_bytes", !isZero(f.Storage.MaxBytes))
-	refuse("storage.min_free", !isZero(f.Storage.MinFree))
+	refuse("storage.max_bytes", c.size("storage.max_bytes", f.Storage.MaxBytes) != 0)
+	free := c.share("storage.min_free", f.Storage.MinFree)
+	refuse("storage.min_free", free != share{} && free != share{percent: 5}) // 5% is the default of the versions that will act on it
 	refuse("auth.htpasswd", f.Auth.Htpasswd != "")
 	refuse("auth.cidr", len(f.Auth.CIDR) > 0)
 	refuse("auth.token_key", f.Auth.TokenKey != "")
@@ -90,13 +91,33 @@ func (c *checker) notYet(f file) {
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
 		refuse(at+"account", len(u.Account) > 0)
-		refuse(at+"max_bytes", !isZero(u.MaxBytes))
+		refuse(at+"max_bytes", c.size(at+"max_bytes", u.MaxBytes) != 0)
 		refuse(at+"pass_redirects", u.PassRedirects)
 		refuse(at+"auth", u.Auth == "passthrough")
 	}
 }
 
-func isZero(s scalar) bool { return !s.set || s.text == "0" || s.text == "0%" }
+func (c *checker) size(key string, s scalar) int64 {
+	if !s.set {
+		return 0
+	}
+	n, err := parseSize(s.text)
+	if err != nil {
+		c.add(key, `write it as "500MiB", "200GiB" or "0"`, "%v", err)
+	}
+	return n
+}
+
+func (c *checker) share(key string, s scalar) share {
+	if !s.set {
+		return share{}
+	}
+	part, err := parseShare(s.text)
+	if err != nil {
+		c.add(key, `write it as "5%" or "20GiB"`, "%v", err)
+	}
+	return part
+}
 
 func (c *checker) addr(key, flag, value, otherwise string) string {
 	if flag != "" {

@@ -90,6 +90,7 @@ tls_key = "key.pem"
 url = "file:///var/lib/entrepot"
 redirect = "never"
 max_bytes = "0"
+min_free = "5%%"
 
 [auth]
 anonymous = "pull"
@@ -192,6 +193,11 @@ func TestConfigErrors(t *testing.T) {
 		"file with a host":    {"[storage]\nurl = 'file://host/x'", `entrepot.toml:2: storage.url: "file://host/x" names a host`, ""},
 		"redirect":            {"[storage]\nredirect = 'always'", `entrepot.toml:2: storage.redirect: not supported yet`, "leave it out"},
 		"redirect word":       {"[storage]\nredirect = 'maybe'", `entrepot.toml:2: storage.redirect: `, ""},
+		"size":                {"[storage]\nmax_bytes = 'much'", `entrepot.toml:2: storage.max_bytes: "much" is no size`, "200GiB"},
+		"share":               {"[storage]\nmin_free = '200%'", `entrepot.toml:2: storage.min_free: a percentage is between 0% and 100%`, ""},
+		"later: max_bytes":    {"[storage]\nmax_bytes = '200GiB'", `entrepot.toml:2: storage.max_bytes: not supported yet`, ""},
+		"later: min_free":     {"[storage]\nmin_free = '6%'", `entrepot.toml:2: storage.min_free: not supported yet`, ""},
+		"later: a quota":      {"[[upstream]]\nname = 'a.example'\nmax_bytes = '1GiB'", `entrepot.toml:3: upstream.max_bytes: not supported yet`, ""},
 		"later: rules":        {"rules = ['podman=x']", `entrepot.toml:1: rules: not supported yet`, ""},
 		"later: htpasswd":     {"[auth]\nhtpasswd = 'f'", `entrepot.toml:2: auth.htpasswd: not supported yet`, ""},
 		"later: oidc":         {"[[auth.oidc]]\nissuer = 'i'", `entrepot.toml:1: auth.oidc: not supported yet`, ""},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,13 @@ const (
 	idleTimeout       = 120 * time.Second
 	maxHeaderBytes    = 32 << 10
 )
+
+// ballastSize is memory that is allocated and never touched, so that it is never
+// resident: it lets that much more garbage gather before the collector runs. The
+// live heap of a mirror is a few MiB, which under load it would go through
+// dozens of times a second (measured in bench/: an eighth of the processor time
+// of a warm manifest).
+const ballastSize = 16 << 20
 
 // newServer opens the store and puts the rooms together. Nothing is asked of
 // any upstream. The server is closed by run.
@@ -151,6 +159,8 @@ func loadTLS(cfg config) (*tls.Config, error) {
 // calls release, which gives signals their usual effect back: a second one ends
 // the process at once.
 func (s *server) run(ctx context.Context, release func(), l listeners) error {
+	ballast := make([]byte, ballastSize)
+	defer runtime.KeepAlive(ballast)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })

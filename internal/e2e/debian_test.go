@@ -32,9 +32,9 @@ func (p *packages) tar(t testing.TB, name string) []byte {
 	}
 	b, err := packageTar(name)
 	if err != nil {
-		t.Logf("NOT FROM A PACKAGE: %v; the layer is made of the installed files of %s", err, name)
+		kit.miss(t, "package "+name, "its layer is made of the installed files instead: "+err.Error())
 		if b, err = installedTar(name); err != nil {
-			kit.skip(t, "debian package "+name, err.Error())
+			kit.skip(t, "Debian's files of "+name, err.Error())
 		}
 	}
 	if p.tars == nil {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -33,6 +34,13 @@ func TestFault13Kills(t *testing.T) {
 	k.verify(t, k.pushes)
 	k.verifyTags(t)
 	k.verifyPulls(t, k.images)
+	for repo := range k.tags {
+		k.verifyVisible(t, repo)
+	}
+	t.Logf("%d pushes were acknowledged and %d blobs pulled whole between the kills", len(k.pushes), k.alive)
+	if len(k.pushes) < *kills || k.alive < *kills {
+		t.Error("that is too little to show anything")
+	}
 }
 
 // A killer does the rounds. Its clients work while the server may die under
@@ -42,6 +50,7 @@ type killer struct {
 	*stack
 	rng    *rand.Rand
 	images []regtest.Built // of the upstream, the last ones not pulled yet
+	steps  chan struct{}   // a value for each answer that a client got in this round
 
 	mu     sync.Mutex // guards what follows
 	pushes []ack
@@ -77,14 +86,31 @@ func (k *killer) round(t *testing.T, round int) {
 			regtest.Image{Layers: []int64{3 << 20, 1 << 19, 100}, Seed: uint64(1000 + 2*round + i)}, fmt.Sprint("v", i)))
 	}
 	var work sync.WaitGroup
+	k.steps = make(chan struct{}, 30)
 	for i := range 2 {
 		work.Go(func() { k.pull(t, k.images[len(k.images)-2+i], fmt.Sprintf("cold/r%d", round)) })
 		seed := k.rng.Uint64()
 		work.Go(func() { k.push(t, fmt.Sprintf("apps/p%d", i), seed) })
 	}
-	<-time.After(time.Duration(k.rng.IntN(150)) * time.Millisecond) // the moment of the kill has to be random
+	for range k.rng.IntN(30) {
+		select {
+		case <-k.steps:
+		case <-time.After(patience):
+			t.Fatal("neither a pull nor a push goes on")
+		}
+	}
+	<-time.After(time.Duration(k.rng.IntN(20)) * time.Millisecond) // into the middle of what comes next
 	k.kill()
 	work.Wait()
+}
+
+// step tells that a client got an answer, so that the kill comes while things
+// go on, however fast the machine is.
+func (k *killer) step() {
+	select {
+	case k.steps <- struct{}{}:
+	default: // the round has seen enough
+	}
 }
 
 // sample returns some acknowledged pushes, the last ones among them.
@@ -113,6 +139,7 @@ func (k *killer) pull(t *testing.T, im regtest.Built, repo string) {
 			k.mu.Lock()
 			k.alive++
 			k.mu.Unlock()
+			k.step()
 		}
 	}
 }
@@ -134,10 +161,12 @@ func (k *killer) push(t *testing.T, repo string, seed uint64) {
 			if status, err := tryPushBlob(t, k.url, repo, d, b); err != nil || status != http.StatusCreated {
 				return
 			}
+			k.step()
 		}
 		if !k.putManifest(t, p, p.tag) {
 			return
 		}
+		k.step()
 		k.mu.Lock()
 		k.pushes = append(k.pushes, p)
 		k.mu.Unlock()
@@ -199,6 +228,32 @@ func (k *killer) verifyTags(t *testing.T) {
 			t.Errorf("%s:latest is %d, %s; acknowledged was %s", repo, a.StatusCode, d, state.acked)
 		default: // from now on it is what it turned out to be
 			k.tags[repo] = &tagState{acked: d, sent: make(map[oci.Digest]bool)}
+		}
+	}
+}
+
+// verifyVisible holds everything that a repository shows, acknowledged or not,
+// to be whole.
+func (k *killer) verifyVisible(t *testing.T, repo string) {
+	t.Helper()
+	var list struct{ Tags []string }
+	a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/tags/list")
+	if err := json.Unmarshal(a.body, &list); err != nil || len(list.Tags) == 0 {
+		t.Errorf("%s has the tags %.200s (%v), want some", repo, a.body, err)
+	}
+	for _, tag := range list.Tags {
+		a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/manifests/"+tag)
+		d := oci.Digest(a.Header.Get("Docker-Content-Digest"))
+		m := oci.Manifest{MediaType: a.Header.Get("Content-Type"), Digest: d, Raw: a.body}
+		links, err := m.Links()
+		if err != nil || oci.FromBytes(a.body, "") != d {
+			t.Errorf("%s:%s is visible as %d, %.200s (%v)", repo, tag, a.StatusCode, a.body, err)
+			continue
+		}
+		for _, b := range links.Blobs() {
+			if a := get(t, http.MethodGet, k.url+"/v2/"+repo+"/blobs/"+string(b.Digest)); oci.FromBytes(a.body, "") != b.Digest {
+				t.Errorf("%s of %s:%s is %d, %d of %d bytes", b.Digest, repo, tag, a.StatusCode, len(a.body), b.Size)
+			}
 		}
 	}
 }

@@ -100,27 +100,43 @@ func (k *toolkit) close() error {
 // skip skips the test, or fails it where everything has to be here.
 func (k *toolkit) skip(t testing.TB, name, why string) {
 	t.Helper()
+	k.miss(t, name, why)
+	t.SkipNow()
+}
+
+// miss says that something is left out, or fails the test where everything
+// has to be here.
+func (k *toolkit) miss(t testing.TB, name, why string) {
+	t.Helper()
 	if *requireClients {
 		t.Fatalf("%s cannot run here: %s", name, why)
 	}
 	k.mu.Lock()
 	k.skipped = append(k.skipped, name+": "+why)
 	k.mu.Unlock()
-	t.Skipf("SKIPPED: %s cannot run here: %s", name, why)
+	t.Logf("SKIPPED: %s cannot run here: %s", name, why)
 }
 
-// tool finds a program in the project's .cache/bin or in the path; the test
-// is skipped by the program's name where it is in neither.
+// notHere is why a program is left out.
+const notHere = "it is neither in .cache/bin nor in the path"
+
+// tool finds a program; the test is skipped by its name where it is not here.
 func (k *toolkit) tool(t testing.TB, name string) string {
 	t.Helper()
-	if p := filepath.Join(k.root, ".cache", "bin", name); isExecutable(p) {
-		return p
-	}
-	p, err := exec.LookPath(name)
-	if err != nil {
-		k.skip(t, name, "it is neither in .cache/bin nor in the path")
+	p, ok := k.find(name)
+	if !ok {
+		k.skip(t, name, notHere)
 	}
 	return p
+}
+
+// find finds a program in the project's .cache/bin or in the path.
+func (k *toolkit) find(name string) (path string, ok bool) {
+	if p := filepath.Join(k.root, ".cache", "bin", name); isExecutable(p) {
+		return p, true
+	}
+	p, err := exec.LookPath(name)
+	return p, err == nil
 }
 
 func isExecutable(path string) bool {

@@ -17,6 +17,10 @@ import (
 // measure: nothing is asserted about the time that was used.
 const patience = 30 * time.Second
 
+// endPatience bounds the wait for a process to end: Entrepot may drain for 30
+// seconds.
+const endPatience = patience + 15*time.Second
+
 // A process is a child of this test. It is stopped by its own id, at the
 // latest when the test ends.
 type process struct {
@@ -57,7 +61,7 @@ func (p *process) stop(t testing.TB) {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(endPatience):
 		t.Errorf("%s does not end on SIGTERM", p.name)
 		p.kill()
 	}
