@@ -109,6 +109,9 @@ func (p *printer) table(e *explained) error {
 	tries := e.tries()
 	for i, t := range tries {
 		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\n", i+1, roleOf(t), e.address(t), transport(t), t.Origin)
+		if e.probes != nil && e.probes[i] != nil {
+			fmt.Fprintf(w, "  \t\t%s\t\t\n", e.probes[i])
+		}
 	}
 	for _, s := range e.skips() {
 		fmt.Fprintf(w, "  -\tskipped\t%s\t%s\t%s\n", e.address(&s.Try), s.Why, s.Origin)
@@ -116,6 +119,9 @@ func (p *printer) table(e *explained) error {
 	w.Flush() // into memory: it does not fail
 	if len(tries) > 1 {
 		fmt.Fprintf(&b, "  %s\n", afterFailure(e.view.dialect.GoesOn))
+	}
+	if e.outcome.text != "" {
+		fmt.Fprintf(&b, "  %s\n", e.outcome.text)
 	}
 	if e.err != nil {
 		fmt.Fprintf(&b, "  nothing can serve it: %v\n", e.err)
