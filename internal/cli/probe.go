@@ -33,11 +33,11 @@ type probed struct {
 func (p *probed) String() string {
 	switch {
 	case p.OK:
-		return fmt.Sprintf("  %s: %s", p.Class, p.Digest)
+		return fmt.Sprintf("%s: %s", p.Class, p.Digest)
 	case p.Status != 0:
-		return fmt.Sprintf("  %s: status %d", p.Class, p.Status)
+		return fmt.Sprintf("%s: status %d", p.Class, p.Status)
 	default:
-		return fmt.Sprintf("  %s: %s", p.Class, p.Error)
+		return fmt.Sprintf("%s: %s", p.Class, p.Error)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -112,6 +113,26 @@ func TestProbeFindsNothing(t *testing.T) {
 	code, lines := c.run(t, append(writeHosts(t, hostsToml(empty.URL())), "--json", "example.com/team/app:v1")...)
 	if code != exitFailed || lines[0]["error"] != "no place can be read; 1 is absent" {
 		t.Errorf("exits with %d, error %q", code, lines[0]["error"])
+	}
+}
+
+// TestProbeTable holds that the table has an answer below each place.
+func TestProbeTable(t *testing.T) {
+	down, reg := regtest.New(t, regtest.Config{}), regtest.New(t, regtest.Config{})
+	down.Down()
+	img := reg.AddImage("team/app", regtest.Image{}, "v1")
+	var out bytes.Buffer
+	code := Main(t.Context(), Env{
+		Args:   append(writeHosts(t, hostsToml(reg.URL(), down.URL())), "example.com/team/app:v1"),
+		Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" },
+	})
+	if code != exitDone {
+		t.Errorf("exits with %d", code)
+	}
+	for _, want := range []string{"\n     unreachable: ", "\n     readable: " + string(img.Digest) + "\n", "\n  it would come from 2; 1 is unreachable\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
 	}
 }
 
