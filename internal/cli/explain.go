@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,8 +14,10 @@ import (
 
 type explainOptions struct {
 	sourceFlags
-	purpose string
-	json    bool
+	purpose  string
+	probe    bool
+	authFile string
+	json     bool
 }
 
 func newExplainCmd(env Env) *cobra.Command {
@@ -23,7 +27,9 @@ func newExplainCmd(env Env) *cobra.Command {
 		Short: "Tell from which places a client would take an image, and why",
 		Long: `Explain reads the mirror configuration of a client and tells for each image which
 rule is for it, which places are asked in which order, which are left out and
-why, and what the client does when a place fails. Nothing is contacted.
+why, and what the client does when a place fails. Nothing is contacted, unless
+--probe asks each place for the image, with the user's own credentials for it,
+and tells which one would win.
 
 Without --rules it reads what the client reads on this machine; without --as
 and --rules it answers for every client that has configuration here, and tells
@@ -38,19 +44,24 @@ command line is wrong.`,
   entrepot explain --as podman --rules registries.conf=/etc/containers quay.io/team/app:v1
   entrepot explain --as containerd --root /mnt/node --json alpine:3.20`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return explain(env, opts, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return explain(cmd.Context(), env, opts, args) },
 	}
 	opts.sourceFlags.add(cmd)
 	cmd.Flags().StringVar(&opts.purpose, "for", "pull", "plan for this `PURPOSE`: pull, resolve or push")
+	cmd.Flags().BoolVar(&opts.probe, "probe", false, "ask each place whether it has the image")
+	cmd.Flags().StringVar(&opts.authFile, "authfile", "", "take credentials for --probe from this `FILE` (default: podman's, then docker's)")
 	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
 	return cmd
 }
 
 // explain prints what every view says about every reference.
-func explain(env Env, opts explainOptions, names []string) error {
+func explain(ctx context.Context, env Env, opts explainOptions, names []string) error {
 	want, ok := rules.CanNamed(opts.purpose)
 	if !ok || want == rules.Referrers {
 		return usageError(fmt.Errorf("--for: %q is no purpose", opts.purpose), "use pull, resolve or push")
+	}
+	if opts.probe && want == rules.Push {
+		return usageError(errors.New("--probe reads, it does not try to push"), "leave out --for push")
 	}
 	views, err := opts.views(env)
 	if err != nil {
@@ -61,7 +72,11 @@ func explain(env Env, opts explainOptions, names []string) error {
 	for _, name := range names {
 		var all []explained
 		for _, v := range views {
-			all = append(all, v.explain(name, want))
+			e := v.explain(name, want)
+			if opts.probe {
+				e.probe(ctx, authFile(opts.authFile, env.Getenv))
+			}
+			all = append(all, e)
 		}
 		if !slices.ContainsFunc(all, func(e explained) bool { return e.err != nil }) {
 			served++
@@ -87,6 +102,10 @@ type explained struct {
 	err   error // why nothing can serve it
 	// problems are those of the reference; those of the files are in the view.
 	problems []rules.Problem
+	// probes are the answers of the tries, in their order: nil for a place that
+	// is not asked, and where nothing is asked at all.
+	probes  []*probed
+	outcome outcome // of the probes
 }
 
 // explain plans for a reference. A short name may mean several images; they are

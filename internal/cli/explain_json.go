@@ -16,7 +16,8 @@ type explainedJSON struct {
 	Others     []ruleJSON    `json:"others,omitempty"`
 	Tries      []tryJSON     `json:"tries"`
 	Skips      []skipJSON    `json:"skips"`
-	GoesOn     []string      `json:"goesOn"` // the failures of a place after which the next is tried
+	Outcome    string        `json:"outcome,omitempty"` // with --probe: where it would come from
+	GoesOn     []string      `json:"goesOn"`            // the failures of a place after which the next is tried
 	Problems   []problemJSON `json:"problems"`
 	Error      string        `json:"error"`
 }
@@ -45,6 +46,7 @@ type tryJSON struct {
 	NS           string              `json:"ns,omitempty"`
 	HTTP         bool                `json:"http,omitempty"`
 	At           string              `json:"at"`
+	Probe        *probed             `json:"probe,omitempty"`
 }
 
 // A skipJSON is a place that is left out.
@@ -70,6 +72,7 @@ func (e *explained) json() explainedJSON {
 	out := explainedJSON{
 		Reference: e.name, As: e.view.client, Normalized: e.normalized(),
 		Tries: []tryJSON{}, Skips: []skipJSON{}, Problems: []problemJSON{}, GoesOn: e.view.dialect.GoesOn.Names(),
+		Outcome: e.outcome.text,
 	}
 	if out.GoesOn == nil {
 		out.GoesOn = []string{}
@@ -80,8 +83,12 @@ func (e *explained) json() explainedJSON {
 	for _, r := range e.others() {
 		out.Others = append(out.Others, ruleToJSON(r))
 	}
-	for _, t := range e.tries() {
-		out.Tries = append(out.Tries, e.tryJSON(t))
+	for i, t := range e.tries() {
+		try := e.tryJSON(t)
+		if e.probes != nil {
+			try.Probe = e.probes[i]
+		}
+		out.Tries = append(out.Tries, try)
 	}
 	for _, s := range e.skips() {
 		skip := skipJSON{

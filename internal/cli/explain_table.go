@@ -105,19 +105,14 @@ func (p *printer) table(e *explained) error {
 	}
 	p.some = true
 	e.heading(&b)
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	tries := e.tries()
-	for i, t := range tries {
-		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\n", i+1, roleOf(t), e.address(t), transport(t), t.Origin)
-	}
-	for _, s := range e.skips() {
-		fmt.Fprintf(w, "  -\tskipped\t%s\t%s\t%s\n", e.address(&s.Try), s.Why, s.Origin)
-	}
-	w.Flush() // into memory: it does not fail
-	if len(tries) > 1 {
+	e.rows(&b)
+	if len(e.tries()) > 1 {
 		fmt.Fprintf(&b, "  %s\n", afterFailure(e.view.dialect.GoesOn))
 	}
-	if e.err != nil {
+	if e.outcome.text != "" {
+		fmt.Fprintf(&b, "  %s\n", e.outcome.text)
+	}
+	if e.err != nil && e.err.Error() != e.outcome.text {
 		fmt.Fprintf(&b, "  nothing can serve it: %v\n", e.err)
 	}
 	for i := range e.problems {
@@ -125,6 +120,27 @@ func (p *printer) table(e *explained) error {
 	}
 	_, err := io.WriteString(p.out, trimLines(b.String()))
 	return err
+}
+
+// rows prints the places, and below each what it answered.
+func (e *explained) rows(b *strings.Builder) {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	for i, t := range e.tries() {
+		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\n", i+1, roleOf(t), e.address(t), transport(t), t.Origin)
+	}
+	for _, s := range e.skips() {
+		fmt.Fprintf(w, "  -\tskipped\t%s\t%s\t%s\n", e.address(&s.Try), s.Why, s.Origin)
+	}
+	w.Flush() // into memory: it does not fail
+	i := 0
+	for line := range strings.Lines(table.String()) {
+		b.WriteString(line)
+		if i < len(e.probes) && e.probes[i] != nil {
+			fmt.Fprintf(b, "     %s\n", e.probes[i])
+		}
+		i++
+	}
 }
 
 // heading prints what is explained, and the rule.
