@@ -20,6 +20,10 @@ type EndpointConfig struct {
 	// registry below "https://mirror.example.com/v2/docker.io".
 	URL string
 
+	// Root takes the URL's path as the whole API root, also where it has no
+	// segment "v2": repositories are right below it.
+	Root bool
+
 	// Label names the endpoint in events, logs and [oci.Blob.From]; "" is the
 	// URL's host.
 	Label string
@@ -75,7 +79,7 @@ var (
 // Endpoint returns the registry that cfg describes. Nothing is asked yet; the
 // only error is a URL that is none.
 func (c *Client) Endpoint(cfg EndpointConfig) (*Endpoint, error) {
-	base, err := parseBase(cfg.URL)
+	base, err := parseBase(cfg.URL, cfg.Root)
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", cfg.URL, err)
 	}
@@ -92,7 +96,7 @@ func (c *Client) Endpoint(cfg EndpointConfig) (*Endpoint, error) {
 // Label returns the name of the endpoint in events and logs.
 func (e *Endpoint) Label() string { return e.cfg.Label }
 
-func parseBase(s string) (*url.URL, error) {
+func parseBase(s string, root bool) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "https://" + s
 	}
@@ -111,7 +115,7 @@ func parseBase(s string) (*url.URL, error) {
 		return nil, errors.New("a registry's URL has no query and no fragment")
 	}
 	p := path.Clean("/" + u.Path + "/")
-	if p = strings.TrimSuffix(p, "/") + "/"; !strings.Contains(p, "/v2/") {
+	if p = strings.TrimSuffix(p, "/") + "/"; !root && !strings.Contains(p, "/v2/") {
 		p += "v2/"
 	}
 	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: p}, nil

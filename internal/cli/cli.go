@@ -17,6 +17,7 @@ import (
 // is needed.
 type Env struct {
 	Args   []string // without the program's name
+	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
@@ -24,7 +25,7 @@ type Env struct {
 
 // ProcessEnv returns the environment of this process.
 func ProcessEnv() Env {
-	return Env{Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	return Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 }
 
 // Main runs the command that env.Args name and returns the process's exit
@@ -59,6 +60,6 @@ Without any configuration it mirrors the well-known public registries:
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(err, "see '"+cmd.CommandPath()+" --help'")
 	})
-	cmd.AddCommand(newServeCmd(env), newVersionCmd(env), newCompletionCmd(), newManCmd())
+	cmd.AddCommand(newServeCmd(env), newExplainCmd(env), newCheckCmd(env), newVersionCmd(env), newCompletionCmd(), newManCmd())
 	return cmd
 }

@@ -22,13 +22,15 @@ const module = "github.com/entrepot/entrepot"
 var rooms = map[string][]string{
 	"ref":              {},
 	"oci":              {"ref"},
+	"rules":            {"ref"},
+	"rules/conf":       {"ref", "rules"},
 	"store":            {"ref", "oci"},
 	"remote":           {"ref", "oci"},
 	"mirror":           {"ref", "oci", "remote"},
 	"proxy":            {"ref", "oci", "store"},
 	"registry":         {"ref", "oci"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 
@@ -47,7 +49,8 @@ var testsOnly = []string{"internal/regtest", "internal/e2e", "store/storetest"}
 var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/web"},
 	"github.com/spf13/cobra":              {"internal/cli"},
-	"github.com/pelletier/go-toml":        {"internal/cli"},
+	"github.com/pelletier/go-toml":        {"internal/cli", "rules/conf"},
+	"go.yaml.in/yaml":                     {"rules/conf"},
 	"oras.land/oras-go":                   {"remote"},
 	"github.com/distribution/reference":   {},
 }
@@ -86,16 +89,37 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// pure are packages below net that parse and print, and reach for nothing.
+//
+//	:: import path → true
+var pure = map[string]bool{"net/netip": true, "net/url": true}
+
 // TestPureRooms holds that the rooms that plan do not reach for the network.
 func TestPureRooms(t *testing.T) {
 	for _, p := range list(t) {
-		if room := roomOf(p.ImportPath); room != "ref" && room != "oci" {
+		if room := roomOf(p.ImportPath); room != "ref" && room != "oci" && room != "rules" {
 			continue
 		}
 		for _, imp := range p.Imports {
-			if imp == "net" || strings.HasPrefix(imp, "net/") || imp == "os" {
+			if (imp == "net" || strings.HasPrefix(imp, "net/") || imp == "os") && !pure[imp] {
 				t.Errorf("%s imports %s: this room is pure", p.ImportPath, imp)
 			}
+		}
+	}
+}
+
+// TestRulesAreLight holds that importing rules brings go-digest and nothing else
+// from outside the standard library, and no HTTP.
+func TestRulesAreLight(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", module+"/rules").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		path, standard, _ := strings.Cut(strings.TrimSpace(line), " ")
+		own := strings.HasPrefix(path, module+"/")
+		if path == "net/http" || standard == "false" && !own && path != "github.com/opencontainers/go-digest" {
+			t.Errorf("rules brings %s", path)
 		}
 	}
 }

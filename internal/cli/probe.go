@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/remote"
+	"github.com/entrepot/entrepot/rules"
+)
+
+// probeTimeout is how long one place may take to answer.
+const probeTimeout = 15 * time.Second
+
+// A probed place is what a place answered.
+type probed struct {
+	OK     bool       `json:"ok"`
+	Class  probeClass `json:"class"`
+	Status int        `json:"status,omitempty"` // the last of the manifest's; 0 where there was none
+	Digest string     `json:"digest,omitempty"`
+	MS     int64      `json:"ms"`
+	Error  string     `json:"error,omitempty"`
+}
+
+// String is the line of the table.
+func (p *probed) String() string {
+	switch {
+	case p.OK:
+		return fmt.Sprintf("%s: %s", p.Class, p.Digest)
+	case p.Status != 0:
+		return fmt.Sprintf("%s: status %d", p.Class, p.Status)
+	default:
+		return fmt.Sprintf("%s: %s", p.Class, p.Error)
+	}
+}
+
+// A probeClass says how a place answered, in one word.
+type probeClass string
+
+const (
+	classUnreachable probeClass = "unreachable" // no connection, or no answer in time
+	classTLS         probeClass = "tls"         // a connection, but no trust
+	classAuth        probeClass = "auth"        // 401 or 403
+	classAbsent      probeClass = "absent"      // 404
+	classBroken      probeClass = "broken"      // anything else that is no manifest
+	classReadable    probeClass = "readable"
+)
+
+// failure returns what the class is for a client.
+func (c probeClass) failure() rules.Failures {
+	switch c {
+	case classUnreachable:
+		return rules.Unreachable
+	case classTLS:
+		return rules.BadTLS
+	case classAuth:
+		return rules.Unauthorized
+	case classAbsent:
+		return rules.Absent
+	default:
+		return rules.Broken
+	}
+}
+
+// authFile returns the file with the user's credentials, "" where there is
+// none: podman's, then docker's.
+func authFile(flag string, getenv func(string) string) string {
+	if flag != "" {
+		return flag
+	}
+	under := func(name, below string) string {
+		if dir := getenv(name); dir != "" {
+			return filepath.Join(dir, below)
+		}
+		return ""
+	}
+	for _, name := range []string{
+		getenv("REGISTRY_AUTH_FILE"), under("XDG_RUNTIME_DIR", "containers/auth.json"),
+		under("DOCKER_CONFIG", "config.json"), under("HOME", ".docker/config.json"),
+	} {
+		if _, err := os.Stat(name); name != "" && err == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// probe asks every place of e at once, each with its own credentials, and finds
+// out which would win.
+func (e *explained) probe(ctx context.Context, authFile string) {
+	tries := e.tries()
+	e.probes = make([]*probed, len(tries))
+	var wg sync.WaitGroup
+	for i, t := range tries {
+		if t.Blocked || t.Unusable != "" {
+			continue
+		}
+		wg.Go(func() { e.probes[i] = probeTry(ctx, t, authFile) })
+	}
+	wg.Wait()
+	e.outcome = e.winner()
+	if e.err == nil && e.outcome.from < 0 {
+		e.err = errors.New(e.outcome.text)
+	}
+}
+
+// An outcome is where an image would come from.
+type outcome struct {
+	from int // the try, -1 for none
+	text string
+}
+
+// winner follows the probes as the client would.
+func (e *explained) winner() outcome {
+	failed := ""
+	for i, p := range e.probes {
+		switch {
+		case p == nil:
+			continue
+		case p.OK:
+			return outcome{i, fmt.Sprintf("it would come from %d%s", i+1, failed)}
+		case e.view.dialect.GoesOn&p.Class.failure() == 0:
+			return outcome{-1, fmt.Sprintf("it would end at %d: %s, after which the client does not go on", i+1, p.Class)}
+		}
+		failed += fmt.Sprintf("; %d is %s", i+1, p.Class)
+	}
+	return outcome{-1, "no place can be read" + failed}
+}
+
+// probeTry asks one place: by HTTPS and, where the client does so, by HTTP.
+func probeTry(ctx context.Context, t *rules.Try, authFile string) *probed {
+	scheme := firstScheme(t)
+	p := probeOnce(ctx, t, scheme, authFile)
+	if t.Scheme == rules.HTTPSThenHTTP && (p.Class == classTLS || p.Class == classUnreachable) {
+		p = probeOnce(ctx, t, "http", authFile)
+	}
+	return p
+}
+
+func probeOnce(ctx context.Context, t *rules.Try, scheme, authFile string) *probed {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	start := time.Now()
+	var last lastEvent
+	d, err := ask(ctx, t, scheme, authFile, last.note)
+	p := &probed{OK: err == nil, Class: last.classOf(err), Status: last.status, MS: time.Since(start).Milliseconds()}
+	if err != nil {
+		p.Error = err.Error()
+	} else {
+		p.Digest = string(d.Digest)
+	}
+	return p
+}
+
+// ask resolves the manifest at a place: by HEAD, or by GET where that does not
+// say enough.
+func ask(ctx context.Context, t *rules.Try, scheme, authFile string, observe func(remote.Event)) (oci.Descriptor, error) {
+	tlsConfig, err := tlsOf(t.Transport)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	client := remote.NewClient(remote.ClientConfig{TLS: tlsConfig, Observe: observe, Retry: remote.Retry{Attempts: 1}})
+	defer client.Close()
+	cfg := remote.EndpointConfig{URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true}
+	if authFile != "" {
+		cfg.Credentials = remote.AuthFile(authFile)
+	}
+	endpoint, err := client.Endpoint(cfg)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	return endpoint.Resolve(ctx, t.Ref)
+}
+
+// tlsOf returns the settings of a transport, nil for none.
+func tlsOf(t *rules.Transport) (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	cfg := &tls.Config{InsecureSkipVerify: t.SkipVerify}
+	if len(t.CA) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range t.CA {
+			pem, err := os.ReadFile(name)
+			if err != nil {
+				return nil, fmt.Errorf("read CA: %w", err)
+			}
+			pool.AppendCertsFromPEM(pem)
+		}
+		cfg.RootCAs = pool
+	}
+	for _, pair := range t.Client {
+		key := pair.Key
+		if key == "" {
+			key = pair.Cert
+		}
+		cert, err := tls.LoadX509KeyPair(pair.Cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		cfg.Certificates = append(cfg.Certificates, cert)
+	}
+	return cfg, nil
+}
+
+// lastEvent keeps what the last request of a probe came to.
+type lastEvent struct {
+	mu     sync.Mutex // guards all below
+	status int
+	class  remote.Class
+}
+
+func (l *lastEvent) note(e remote.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.class = e.Class
+	if e.Kind == remote.KindManifest {
+		l.status = e.Code
+	}
+}
+
+// classOf sorts the answer of a place.
+func (l *lastEvent) classOf(err error) probeClass {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		return classReadable
+	case errors.Is(err, oci.ErrUnauthorized), errors.Is(err, oci.ErrDenied):
+		return classAuth
+	case errors.Is(err, oci.ErrNotFound):
+		return classAbsent
+	case errors.Is(err, context.DeadlineExceeded):
+		return classUnreachable
+	}
+	switch l.class {
+	case remote.ClassTLS:
+		return classTLS
+	case remote.ClassDial, remote.ClassDNS, remote.ClassTimeout, remote.ClassGuard:
+		return classUnreachable
+	default:
+		return classBroken
+	}
+}
