@@ -85,13 +85,12 @@ func (t *Try) Base() string {
 }
 
 func (t *Try) base() string {
-	scheme := "https://"
+	u := url.URL{Scheme: "https", Host: t.Host, Path: t.APIRoot + "/" + t.Ref.Path}
 	if t.Scheme == HTTP {
-		scheme = "http://"
+		u.Scheme = "http"
 	}
-	path := url.URL{Path: t.APIRoot + "/" + t.Ref.Path}
-	path.RawPath = path.Path // where it is valid as it is
-	return scheme + t.Host + path.EscapedPath()
+	u.RawPath = u.Path // where it is valid as it is
+	return u.String()
 }
 
 // try resolves an endpoint for the plan's image.
@@ -286,32 +285,43 @@ func (pl *planner) localhost(t *Try) {
 	if how == LocalhostVerified || !isLocalhost(t.Host) {
 		return
 	}
-	port := portOf(t.Host)
+	var skipVerify bool
+	t.Scheme, skipVerify = how.reach(portOf(t.Host))
 	switch {
-	case how == LocalhostHTTP, how == LocalhostPortHTTP && port != "" && port != "443":
-		t.Scheme = HTTP
-		return
-	case how == LocalhostPortHTTP:
-		return
-	case how == LocalhostPlain:
-		t.Scheme = HTTP
-	case how == LocalhostInsecure:
-		t.Scheme = HTTPSThenHTTP
-	case port == "" || port == "443":
-		t.Scheme = HTTPS
-	case port == "80":
-		t.Scheme = HTTP
-		return
-	default:
-		t.Scheme = HTTPSThenHTTP
-	}
-	if t.Transport == nil {
+	case !skipVerify:
+	case t.Transport == nil:
 		t.Transport = &unverified
-		return
+	default:
+		tr := *t.Transport
+		tr.SkipVerify = true
+		t.Transport = &tr
 	}
-	tr := *t.Transport
-	tr.SkipVerify = true
-	t.Transport = &tr
+}
+
+// reach says how a registry on this machine is reached at a port, "" for none.
+func (how LocalhostRule) reach(port string) (scheme Scheme, skipVerify bool) {
+	ambiguous := port != "" && port != "443"
+	switch how {
+	case LocalhostHTTP:
+		return HTTP, false
+	case LocalhostPortHTTP:
+		if ambiguous {
+			return HTTP, false
+		}
+		return SchemeUnset, false
+	case LocalhostPlain:
+		return HTTP, true
+	case LocalhostInsecure:
+		return HTTPSThenHTTP, true
+	}
+	switch {
+	case port == "80":
+		return HTTP, false
+	case ambiguous:
+		return HTTPSThenHTTP, true
+	default:
+		return HTTPS, true
+	}
 }
 
 // isLocalhost reports whether host[:port] is this machine. An IPv6 literal

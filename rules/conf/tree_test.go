@@ -111,6 +111,9 @@ func TestParseErrors(t *testing.T) {
 		{"twice", "yaml", "a: 1\nb: 2\n'a': 3\n", "3:1"},
 		{"tab", "yaml", "a:\n\t- b\n", "2:1"},
 		{"not closed", "yaml", "a: [1,\n", "2:1"},
+		{"control character", "yaml", "a: b\nc: \x11\n", "2:4"},
+		{"carriage return alone", "yaml", "?\r\"\r", "1:2"},
+		{"line separator", "yaml", "a: b\u2028c\n", "1:5"},
 		{"merge of a string", "yaml", "a: {<<: b}\n", "1:9"},
 	} {
 		t.Run(c.lang+" "+c.name, func(t *testing.T) {
