@@ -59,6 +59,7 @@ func (s *Store) spool(d oci.Digest, size int64, key Key, resumable bool) (*Spool
 		}
 		sp.grow = &growing{files: s.files, f: f, hash: d.Algorithm().Hash(), alg: d.Algorithm()}
 	}
+	sp.grow.patient = resumable // a fill's readers have all of it before it is synced
 	if !resumable {
 		sp.noted = -1
 	}
