@@ -3,9 +3,11 @@ package store
 import (
 	"encoding"
 	"encoding/json"
+	"errors"
 	"hash"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/entrepot/entrepot/oci"
@@ -23,6 +25,10 @@ const (
 	// the disk takes nothing from those who read along (measured in bench/: a
 	// sixth of the time of a cold pull).
 	patientEach = 256 << 20
+	// hashBeside is from how many bytes on they are hashed while they are being
+	// written: there the start of a goroutine (a microsecond) is nothing beside
+	// the hashing (50 µs).
+	hashBeside = 64 << 10
 )
 
 // A growing file is one that is hashed while it is written, and whose hash
@@ -39,8 +45,7 @@ type growing struct {
 
 // write appends p. What a short write left is hashed and counted.
 func (g *growing) write(p []byte) (int, error) {
-	n, err := g.files.write(g.f, p)
-	g.hash.Write(p[:n])
+	n, err := g.writeAndHash(p)
 	size := g.n.Add(int64(n))
 	each := int64(writebackEach)
 	if g.patient {
@@ -49,6 +54,31 @@ func (g *growing) write(p []byte) (int, error) {
 	if size-g.started >= each {
 		startWriteback(g.f, g.started, size-g.started)
 		g.started = size
+	}
+	return n, err
+}
+
+// writeAndHash writes p, and hashes what of it was written. Done at once, both
+// take the time of the hashing alone; one after the other, half as much again.
+func (g *growing) writeAndHash(p []byte) (n int, err error) {
+	if len(p) < hashBeside {
+		n, err = g.files.write(g.f, p)
+		g.hash.Write(p[:n])
+		return n, err
+	}
+	before, err := g.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return 0, err
+	}
+	var hashing sync.WaitGroup
+	hashing.Go(func() { g.hash.Write(p) })
+	n, err = g.files.write(g.f, p)
+	hashing.Wait()
+	if n < len(p) { // then too much was hashed
+		if bad := g.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(before); bad != nil {
+			return 0, errors.Join(err, bad)
+		}
+		g.hash.Write(p[:n])
 	}
 	return n, err
 }
