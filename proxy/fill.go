@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -21,6 +22,9 @@ const (
 	// in pieces as it was written: in pieces of 4 KiB it is served at half the
 	// speed of pieces of 64 KiB (measured in bench/).
 	fillLeast = 64 << 10
+	// fillPatience is how long bytes may wait for others to be written with. A
+	// fast upstream never needs it; a slow one must not look silent to readers.
+	fillPatience = 100 * time.Millisecond
 )
 
 // fills are the fills that run.

@@ -111,6 +111,33 @@ func TestFillIsDetached(t *testing.T) {
 	})
 }
 
+// What an upstream drips is passed on as it comes, and not kept until there is
+// a large piece of it: the next client in the way gives up on silence.
+func TestFillPassesOnDrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		c := regtest.Random(1, mib)
+		l := r.up.AddBlob(alpine.Path, c)
+		r.up.On(regtest.Match{}, regtest.Trouble{Drip: regtest.Drip{Bytes: 1 << 10, Every: time.Second}})
+		b := r.open(t.Context(), l.Digest)
+		got := make([]byte, 64<<10)
+		for n := 0; n < len(got); {
+			start := time.Now()
+			m, err := b.Body.Read(got[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+			if silent := time.Since(start); silent > 3*time.Second {
+				t.Fatalf("silent for %v after %d bytes", silent, n-m)
+			}
+		}
+		if !bytes.Equal(got, content(c)[:len(got)]) {
+			t.Error("got other bytes")
+		}
+	})
+}
+
 // A client that goes before the upstream has answered does not end the fill
 // either, and does not wait for it.
 func TestFillOutlivesImpatience(t *testing.T) {

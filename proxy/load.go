@@ -212,18 +212,26 @@ func (t *try) copy() error {
 	}
 }
 
-// read waits for fillLeast bytes, or for the rest of the blob. What came before
-// an error is given with it.
+// read waits for fillLeast bytes, or for the rest of the blob, but not longer
+// than fillPatience once something has come. What came before an error is given
+// with it.
 func (t *try) read(b []byte) (n int, err error) {
 	least := fillLeast
 	if t.size >= 0 {
 		least = int(min(fillLeast, t.size-t.spool.Size()))
 	}
+	var first time.Time // when something came that was not enough
 	for {
 		m, err := t.body.Read(b[n:])
 		n += m
 		if n >= least || err != nil {
 			return n, err
+		}
+		now := t.f.p.cfg.now()
+		if first.IsZero() {
+			first = now
+		} else if now.Sub(first) >= fillPatience {
+			return n, nil
 		}
 	}
 }
