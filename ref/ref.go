@@ -51,13 +51,18 @@ func (n Name) String() string {
 }
 
 // Familiar returns the name as a user of Docker would write it: "alpine"
-// rather than "docker.io/library/alpine".
+// rather than "docker.io/library/alpine". It always parses to n again, so
+// "docker.io/a.b/c" stays as it is, where distribution/reference shortens it
+// to the name of another registry.
 func (n Name) Familiar() string {
 	if n.Host != DockerHub {
 		return n.String()
 	}
 	if rest, ok := strings.CutPrefix(n.Path, "library/"); ok && !strings.Contains(rest, "/") {
 		return rest
+	}
+	if _, rest := splitHost(n.Path); rest != n.Path {
+		return n.String()
 	}
 	return n.Path
 }
