@@ -1,11 +1,12 @@
 # make run     build and serve, with no configuration at all
 # make test    everything, including what it needs installed
+# make golden  the cases of mirror rules by the command line, with their counts
 
 BIN := bin/entrepot
 UNIT = $(shell go list ./... | grep -v /internal/e2e)
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
-.PHONY: all build run test deps lint race unit fuzz e2e bench clean
+.PHONY: all build run test deps lint race unit fuzz golden e2e bench clean
 
 all: build
 
@@ -36,6 +37,10 @@ race unit:
 FUZZTIME := 5s
 fuzz:
 	tools/fuzz.sh $(FUZZTIME)
+
+# Every golden case of the mirror rules by the command line, with the counts.
+golden:
+	go test -count=1 -v -run '^TestGolden' ./internal/e2e
 
 # Real clients, the kill loop, the conformance suite. E2EFLAGS go to the tests:
 # make e2e E2EFLAGS='-kills 1000 -require-clients'

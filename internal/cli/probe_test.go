@@ -79,8 +79,7 @@ func TestProbeClasses(t *testing.T) {
 	args := writeHosts(t,
 		hostsToml(server.URL(), down.URL(), absent.URL(), locked.URL(), broken.URL(), html.URL(), untrusted.URL()),
 		fmt.Sprintf(`%q:{"auth":"dTpw"}`, server.Host())) // u:p
-	c := goldenCase{}
-	code, lines := c.run(t, append(args, "--json", "example.com/team/app:v1")...)
+	code, lines := runJSON(t, append(args, "--json", "example.com/team/app:v1")...)
 	if code != exitDone || len(lines) != 1 {
 		t.Fatalf("exits with %d: %v", code, lines)
 	}
@@ -109,8 +108,7 @@ func TestProbeClasses(t *testing.T) {
 // read.
 func TestProbeFindsNothing(t *testing.T) {
 	empty := regtest.New(t, regtest.Config{})
-	c := goldenCase{}
-	code, lines := c.run(t, append(writeHosts(t, hostsToml(empty.URL())), "--json", "example.com/team/app:v1")...)
+	code, lines := runJSON(t, append(writeHosts(t, hostsToml(empty.URL())), "--json", "example.com/team/app:v1")...)
 	if code != exitFailed || lines[0]["error"] != "no place can be read; 1 is absent" {
 		t.Errorf("exits with %d, error %q", code, lines[0]["error"])
 	}
@@ -141,8 +139,7 @@ func TestProbeTable(t *testing.T) {
 func TestProbeBelowAnotherRoot(t *testing.T) {
 	for _, override := range []string{"", "override_path = true\n"} {
 		reg := regtest.New(t, regtest.Config{})
-		c := goldenCase{}
-		_, lines := c.run(t, append(writeHosts(t, override+hostsToml(reg.URL()+"/proj")), "--json", "example.com/team/app:v1")...)
+		_, lines := runJSON(t, append(writeHosts(t, override+hostsToml(reg.URL()+"/proj")), "--json", "example.com/team/app:v1")...)
 		want := lines[0]["tries"].([]any)[0].(map[string]any)["url"].(string)
 		log := reg.Log()
 		if len(log) == 0 {

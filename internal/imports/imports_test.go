@@ -37,11 +37,12 @@ var rooms = map[string][]string{
 	// For tests only; see testsOnly.
 	"internal/regtest": {"ref", "oci"},
 	"internal/e2e":     {},
+	"internal/golden":  {},
 	"store/storetest":  {"ref", "oci", "store"},
 }
 
 // testsOnly are the rooms that only tests may import.
-var testsOnly = []string{"internal/regtest", "internal/e2e", "store/storetest"}
+var testsOnly = []string{"internal/regtest", "internal/e2e", "internal/golden", "store/storetest"}
 
 // owners says which rooms alone may import a module from outside.
 //
