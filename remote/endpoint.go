@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
@@ -31,6 +32,21 @@ type EndpointConfig struct {
 	// AllowPrivate lets the endpoint, and whatever it redirects to, be on a
 	// private or loopback address. Metadata services are refused even then.
 	AllowPrivate bool
+
+	// PrivateHost lets the endpoint's own origin be on a private or loopback
+	// address, and nothing that it leads to: where an operator named the host,
+	// but not what it redirects to.
+	PrivateHost bool
+
+	// Transport is how the endpoint, and whatever it redirects to, is spoken
+	// to; nil means as the client does. It belongs to the same Client.
+	Transport *Transport
+
+	// Header is sent with every request to the endpoint's own origin, and to
+	// no other. What a request sets itself goes before; an Authorization is
+	// for requests that have none by the registry's own way. Names that would
+	// change what is asked for, such as Range, are left out.
+	Header http.Header
 
 	// TokenHosts are further hosts, with a port where it is not the usual
 	// one, whose token services may be given this endpoint's credentials.
@@ -63,7 +79,7 @@ type Endpoint struct {
 	cfg    EndpointConfig
 	base   *url.URL // ends in a slash, with /v2/ in it
 	below  string   // the part of the base's path after /v2/, which belongs to the names of repositories there
-	wires  *wires
+	wire   *Transport
 	auth   *authorizer
 	etags  etags
 	sizes  uploadSizes
@@ -83,11 +99,9 @@ func (c *Client) Endpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", cfg.URL, err)
 	}
-	e := &Endpoint{client: c, cfg: cfg, base: base, wires: c.strict, sizes: defaultSizes}
-	if cfg.AllowPrivate {
-		e.wires = c.local
-	}
+	e := &Endpoint{client: c, cfg: cfg, base: base, wire: cmp.Or(cfg.Transport, c.shared), sizes: defaultSizes}
 	e.cfg.Label = cmp.Or(cfg.Label, base.Host)
+	e.cfg.Header = extras(cfg.Header)
 	_, e.below, _ = strings.Cut(base.Path, "/v2/")
 	e.auth = &authorizer{e: e}
 	return e, nil
@@ -120,6 +134,33 @@ func parseBase(s string, root bool) (*url.URL, error) {
 	}
 	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: p}, nil
 }
+
+// extras returns a copy of a header without what is not for a configuration
+// to say.
+func extras(h http.Header) http.Header {
+	var out http.Header
+	for name, values := range h {
+		name = http.CanonicalHeaderKey(name)
+		switch name {
+		case "Accept", "Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Host", "If-Range", "Range", "Transfer-Encoding", "Via":
+			continue
+		}
+		if out == nil {
+			out = make(http.Header, len(h))
+		}
+		out[name] = append(out[name], values...)
+	}
+	return out
+}
+
+// mayBePrivate reports whether a host of the endpoint may be on a private
+// address. own says that it is the endpoint's origin.
+func (e *Endpoint) mayBePrivate(own bool) bool {
+	return e.cfg.AllowPrivate || own && e.cfg.PrivateHost
+}
+
+// wires returns the connections for a host.
+func (e *Endpoint) wires(own bool) *wires { return e.wire.wires(e.mayBePrivate(own)) }
 
 // plain reports whether the endpoint itself is plain HTTP, so that what it
 // leads to may be.

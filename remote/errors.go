@@ -47,6 +47,20 @@ func (e *StatusError) Error() string {
 	return s
 }
 
+// A LostError is a request that had no answer, or whose body broke. It is found
+// in the chain of an [oci.Error] and is for logs.
+type LostError struct {
+	At    string // method and URL, without query, fragment and user
+	Class Class  // never ClassCanceled
+	Err   error
+}
+
+// Error returns all of it in one line.
+func (e *LostError) Error() string { return fmt.Sprintf("%s: %v", e.At, e.Err) }
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
+
 // redact returns u without what may be a secret: signatures and tokens stand
 // in the query.
 func redact(u *url.URL) string {
@@ -101,15 +115,41 @@ func excerpt(s string, limit int, secrets []string) string {
 
 // secretsOf returns what a request carried that must not be told.
 func secretsOf(req *http.Request) []string {
-	_, value, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	if value == "" {
-		return nil
+	secrets := foreign(req.Header)
+	scheme, value, ok := strings.Cut(req.Header.Get("Authorization"), " ")
+	if !ok {
+		value = scheme
 	}
-	secrets := []string{value}
+	if value == "" {
+		return secrets
+	}
+	secrets = append(secrets, value)
 	if _, password, ok := req.BasicAuth(); ok && password != "" {
 		secrets = append(secrets, password)
 	}
 	return secrets
+}
+
+// minSecret is the length from which on a header's value is worth hiding, in
+// bytes: cutting out a shorter one would garble a text and hide nothing.
+const minSecret = 6
+
+// foreign returns the values of headers that a configuration gave, any of which
+// may be a secret.
+func foreign(h http.Header) []string {
+	var values []string
+	for name, all := range h {
+		switch name {
+		case "Accept", "Accept-Encoding", "Authorization", "Content-Range", "Content-Type", "If-Range", "Range", "User-Agent", "Via":
+			continue
+		}
+		for _, v := range all {
+			if len(v) >= minSecret {
+				values = append(values, v)
+			}
+		}
+	}
+	return values
 }
 
 // refusal makes an error of an answer that is no success. The answer comes
@@ -224,7 +264,7 @@ func lost(parent context.Context, cause error, req *http.Request, own bool, err 
 	case class == ClassGarbage, class == ClassGuard && !own:
 		e.Kind = oci.ErrMismatch
 	}
-	e.Err = fmt.Errorf("%s: %w", at, err)
+	e.Err = &LostError{At: at, Class: class, Err: err}
 	return class, e
 }
 

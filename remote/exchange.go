@@ -100,12 +100,9 @@ func (e *Endpoint) follow(ctx context.Context, x exchange, auth string) (res *ht
 	u := x.url
 	own = sameOrigin(e.base, u)
 	for hop := 0; ; hop++ {
-		w := wire{label: e.cfg.Label, kind: x.kind, method: x.method, url: u, header: x.header, own: own, body: x.body, via: e.wires.api}
-		if x.kind == KindBlob || x.kind == KindUpload {
-			w.via = e.wires.blob
-		}
+		w := wire{label: e.cfg.Label, kind: x.kind, method: x.method, url: u, header: x.header, own: own, body: x.body, over: e.wires(own)}
 		if own {
-			w.auth = auth
+			w.auth, w.extra = auth, e.cfg.Header
 		}
 		if res, err = e.client.send(ctx, w); err != nil || !isRedirect(res) {
 			return res, own, err

@@ -36,7 +36,7 @@ func (e *Endpoint) realm(from *url.URL, s string) (*url.URL, error) {
 }
 
 func (e *Endpoint) checkRealm(u *url.URL) error {
-	if err := guard(hostPort(u), e.cfg.AllowPrivate); err != nil {
+	if err := guard(hostPort(u), e.mayBePrivate(sameOrigin(u, e.base))); err != nil {
 		return err
 	}
 	for _, host := range e.cfg.TokenHosts {

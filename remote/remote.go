@@ -84,17 +84,17 @@ type Client struct {
 	cfg    ClientConfig
 	log    *slog.Logger
 	now    func() time.Time
-	strict *wires // with the dial guard
-	local  *wires // for endpoints that may be private
+	shared *Transport // of endpoints without one of their own
 	pauses pauses
 
 	// The life of token requests, which outlive the requests that need them.
 	ctx  context.Context
 	stop context.CancelFunc
 
-	mu     sync.Mutex // guards closed, and Add against Wait
-	closed bool
-	work   sync.WaitGroup
+	mu         sync.Mutex // guards what follows, and Add against Wait
+	closed     bool
+	transports map[*Transport]struct{} // that were not closed yet
+	work       sync.WaitGroup
 }
 
 // NewClient returns a Client. Whoever made it closes it.
@@ -107,20 +107,24 @@ func NewClient(cfg ClientConfig) *Client {
 		c.now = time.Now
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	c.strict, c.local = newWires(cfg, false), newWires(cfg, true)
+	c.shared = c.Transport(TransportConfig{})
 	return c
 }
 
-// Close ends token requests that are under way and closes idle connections.
-// Bodies that are open stay readable. It always returns nil.
+// Close ends token requests that are under way and closes idle connections,
+// those of the client's Transports too. Bodies that are open stay readable. It
+// always returns nil.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	left := c.transports
+	c.transports = nil
 	c.mu.Unlock()
 	c.stop()
 	c.work.Wait()
-	c.strict.closeIdle()
-	c.local.closeIdle()
+	for t := range left {
+		t.retire()
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -31,7 +32,8 @@ type wire struct {
 	auth   string      // the Authorization, "" for none; the caller has passed it through the gate
 	own    bool        // the URL is the endpoint's own, not one that it sent us to
 	body   *payload    // nil for none
-	via    *http.Transport
+	extra  http.Header // that the endpoint's own origin is sent besides; what the request itself sets goes before
+	over   *wires
 }
 
 // A payload is content to send.
@@ -44,7 +46,8 @@ type payload struct {
 // governs the body too. An error is an [oci.Error], or wraps the cause with
 // which ctx ended.
 func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
-	rec := &record{c: c, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
+	w.over.begin()
+	rec := &record{c: c, over: w.over, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
 	if err := c.pass(ctx, rec.ev.Host); err != nil {
 		rec.finish(ClassPaused, 0)
 		return nil, err
@@ -58,7 +61,7 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 		rec.finish(ClassSource, 0)
 		return nil, err
 	}
-	res, err := w.via.RoundTrip(req)
+	res, err := w.over.of(w.kind).RoundTrip(req)
 	if err != nil {
 		class, told := lost(ctx, context.Cause(own), req, w.own, err)
 		dog.end()
@@ -85,10 +88,11 @@ func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomi
 	if err != nil {
 		return nil, fmt.Errorf("build the request for %s: %w", redact(w.url), err)
 	}
-	if w.header != nil {
-		req.Header = w.header.Clone()
+	maps.Copy(req.Header, w.extra.Clone())
+	maps.Copy(req.Header, w.header.Clone())
+	if w.extra.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, defaultUserAgent))
 	}
-	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, defaultUserAgent))
 	req.Header.Set("Accept-Encoding", "identity")
 	if via := chain(oci.Via(ctx), c.cfg.InstanceID); via != "" {
 		req.Header.Set("Via", via)
@@ -121,6 +125,7 @@ func chain(via, id string) string {
 // A record becomes the Event of one request.
 type record struct {
 	c     *Client
+	over  *wires
 	start time.Time
 	ev    Event // written before the body is handed out
 	sent  atomic.Int64
@@ -145,6 +150,7 @@ func (r *record) finish(class Class, received int64) {
 		if r.c.cfg.Observe != nil {
 			r.c.cfg.Observe(r.ev)
 		}
+		r.over.end()
 	})
 }
 

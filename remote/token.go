@@ -228,7 +228,11 @@ func (e *Endpoint) askToken(ctx context.Context, s service, c Credential, scopes
 }
 
 func (e *Endpoint) tokenWire(method string, u *url.URL, auth string, form url.Values) wire {
-	w := wire{label: e.cfg.Label, kind: KindToken, method: method, url: u, auth: auth, via: e.wires.api, own: sameOrigin(u, e.base)}
+	own := sameOrigin(u, e.base)
+	w := wire{label: e.cfg.Label, kind: KindToken, method: method, url: u, auth: auth, own: own, over: e.wires(own)}
+	if own {
+		w.extra = e.cfg.Header
+	}
 	if form != nil {
 		text := form.Encode()
 		w.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -34,6 +35,9 @@ type wires struct {
 	blob *http.Transport
 
 	proxies sync.Map // :: host:port → struct{}; the proxies in use, which may be anywhere
+
+	active  atomic.Int64 // requests under way, with their bodies
+	retired atomic.Bool  // nothing new is meant to come: idle connections are of no use
 }
 
 func newWires(cfg ClientConfig, allowPrivate bool) *wires {
@@ -108,6 +112,31 @@ func (w *wires) dial(cfg ClientConfig) func(ctx context.Context, network, addres
 		}
 		return guarded.DialContext(ctx, network, address)
 	}
+}
+
+// of returns the transport for a kind of request.
+func (w *wires) of(k Kind) *http.Transport {
+	if k == KindBlob || k == KindUpload {
+		return w.blob
+	}
+	return w.api
+}
+
+// begin notes that a request is under way, until end.
+func (w *wires) begin() { w.active.Add(1) }
+
+// end notes that a request is over, and its connection idle or closed. Whoever
+// of end and retire comes second sees the other: no idle connection is left.
+func (w *wires) end() {
+	if w.active.Add(-1) == 0 && w.retired.Load() {
+		w.closeIdle()
+	}
+}
+
+// retire closes idle connections, now and whenever no request is under way.
+func (w *wires) retire() {
+	w.retired.Store(true)
+	w.closeIdle()
 }
 
 func (w *wires) closeIdle() {
