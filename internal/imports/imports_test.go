@@ -23,14 +23,15 @@ var rooms = map[string][]string{
 	"ref":              {},
 	"oci":              {"ref"},
 	"rules":            {"ref"},
-	"rules/conf":       {"ref", "rules"},
+	"rules/runimage":   {"ref"},
+	"rules/conf":       {"ref", "rules", "rules/runimage"},
 	"store":            {"ref", "oci"},
 	"remote":           {"ref", "oci"},
 	"mirror":           {"ref", "oci", "remote"},
 	"proxy":            {"ref", "oci", "store"},
 	"registry":         {"ref", "oci"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 
@@ -98,7 +99,7 @@ var pure = map[string]bool{"net/netip": true, "net/url": true}
 // TestPureRooms holds that the rooms that plan do not reach for the network.
 func TestPureRooms(t *testing.T) {
 	for _, p := range list(t) {
-		if room := roomOf(p.ImportPath); room != "ref" && room != "oci" && room != "rules" {
+		if room := roomOf(p.ImportPath); room != "ref" && room != "oci" && room != "rules" && room != "rules/runimage" {
 			continue
 		}
 		for _, imp := range p.Imports {
@@ -109,10 +110,11 @@ func TestPureRooms(t *testing.T) {
 	}
 }
 
-// TestRulesAreLight holds that importing rules brings go-digest and nothing else
-// from outside the standard library, and no HTTP.
+// TestRulesAreLight holds that importing rules, or what chooses a run image,
+// brings go-digest and nothing else from outside the standard library, and no
+// HTTP.
 func TestRulesAreLight(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", module+"/rules").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", module+"/rules", module+"/rules/runimage").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
