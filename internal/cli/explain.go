@@ -14,10 +14,10 @@ import (
 
 type explainOptions struct {
 	sourceFlags
-	purpose  string
-	probe    bool
-	authFile string
-	json     bool
+	networkFlags
+	purpose string
+	probe   bool
+	json    bool
 }
 
 func newExplainCmd(env Env) *cobra.Command {
@@ -47,9 +47,9 @@ command line is wrong.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return explain(cmd.Context(), env, opts, args) },
 	}
 	opts.sourceFlags.add(cmd)
+	opts.networkFlags.add(cmd)
 	cmd.Flags().StringVar(&opts.purpose, "for", "pull", "plan for this `PURPOSE`: pull, resolve or push")
 	cmd.Flags().BoolVar(&opts.probe, "probe", false, "ask each place whether it has the image")
-	cmd.Flags().StringVar(&opts.authFile, "authfile", "", "take credentials for --probe from this `FILE` (default: podman's, then docker's)")
 	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
 	return cmd
 }
@@ -63,6 +63,9 @@ func explain(ctx context.Context, env Env, opts explainOptions, names []string) 
 	if opts.probe && want == rules.Push {
 		return usageError(errors.New("--probe reads, it does not try to push"), "leave out --for push")
 	}
+	if err := opts.networkFlags.check(); err != nil {
+		return err
+	}
 	views, err := opts.views(env)
 	if err != nil {
 		return err
@@ -70,13 +73,9 @@ func explain(ctx context.Context, env Env, opts explainOptions, names []string) 
 	p := printer{out: env.Stdout, json: opts.json}
 	served := 0
 	for _, name := range names {
-		var all []explained
-		for _, v := range views {
-			e := v.explain(name, want)
-			if opts.probe {
-				e.probe(ctx, authFile(opts.authFile, env.Getenv))
-			}
-			all = append(all, e)
+		all, err := opts.each(ctx, env, views, name, want)
+		if err != nil {
+			return err
 		}
 		if !slices.ContainsFunc(all, func(e explained) bool { return e.err != nil }) {
 			served++
@@ -92,6 +91,23 @@ func explain(ctx context.Context, env Env, opts explainOptions, names []string) 
 		return failure(fmt.Errorf("nothing can serve %d of %d images", len(names)-served, len(names)), "")
 	}
 	return nil
+}
+
+// each explains a reference in every view.
+func (o *explainOptions) each(ctx context.Context, env Env, views []*view, name string, want rules.Can) ([]explained, error) {
+	var all []explained
+	for _, v := range views {
+		e := v.explain(name, want)
+		if o.probe {
+			pr, err := o.prober(v.client, env)
+			if err != nil {
+				return nil, err
+			}
+			e.probe(ctx, pr)
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }
 
 // An explained is what a view says about a reference.

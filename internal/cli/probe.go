@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -69,32 +68,23 @@ func (c probeClass) failure() rules.Failures {
 	}
 }
 
-// authFile returns the file with the user's credentials, "" where there is
-// none: podman's, then docker's.
-func authFile(flag string, getenv func(string) string) string {
-	if flag != "" {
-		return flag
-	}
-	under := func(name, below string) string {
-		if dir := getenv(name); dir != "" {
-			return filepath.Join(dir, below)
-		}
-		return ""
-	}
-	for _, name := range []string{
-		getenv("REGISTRY_AUTH_FILE"), under("XDG_RUNTIME_DIR", "containers/auth.json"),
-		under("DOCKER_CONFIG", "config.json"), under("HOME", ".docker/config.json"),
-	} {
-		if _, err := os.Stat(name); name != "" && err == nil {
-			return name
-		}
-	}
-	return ""
+// A prober asks places for images, each with its own credentials.
+type prober struct {
+	net   *networkFlags
+	creds remote.Credentials
+	// loopback also tries plain HTTP with images' own registries on this
+	// machine. A client that is emulated does it by its own rule, or not at all.
+	loopback bool
 }
 
-// probe asks every place of e at once, each with its own credentials, and finds
-// out which would win.
-func (e *explained) probe(ctx context.Context, authFile string) {
+// prober returns a prober for what a client does on this machine.
+func (n *networkFlags) prober(client string, env Env) (*prober, error) {
+	creds, err := n.credentials(client, env.Getenv)
+	return &prober{net: n, creds: creds, loopback: client == native}, err
+}
+
+// probe asks every place of e at once, and finds out which would win.
+func (e *explained) probe(ctx context.Context, pr *prober) {
 	tries := e.tries()
 	e.probes = make([]*probed, len(tries))
 	var wg sync.WaitGroup
@@ -102,7 +92,7 @@ func (e *explained) probe(ctx context.Context, authFile string) {
 		if t.Blocked || t.Unusable != "" {
 			continue
 		}
-		wg.Go(func() { e.probes[i] = probeTry(ctx, t, authFile) })
+		wg.Go(func() { e.probes[i] = pr.try(ctx, t) })
 	}
 	wg.Wait()
 	e.outcome = e.winner()
@@ -134,22 +124,25 @@ func (e *explained) winner() outcome {
 	return outcome{-1, "no place can be read" + failed}
 }
 
-// probeTry asks one place: by HTTPS and, where the client does so, by HTTP.
-func probeTry(ctx context.Context, t *rules.Try, authFile string) *probed {
-	scheme := firstScheme(t)
-	p := probeOnce(ctx, t, scheme, authFile)
+// try asks one place: by HTTPS and, where the client does so, by HTTP.
+func (pr *prober) try(ctx context.Context, place *rules.Try) *probed {
+	t := pr.net.apply(*place)
+	if pr.loopback && t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) {
+		t.Scheme = rules.HTTPSThenHTTP
+	}
+	p := pr.once(ctx, &t, firstScheme(&t))
 	if t.Scheme == rules.HTTPSThenHTTP && (p.Class == classTLS || p.Class == classUnreachable) {
-		p = probeOnce(ctx, t, "http", authFile)
+		p = pr.once(ctx, &t, "http")
 	}
 	return p
 }
 
-func probeOnce(ctx context.Context, t *rules.Try, scheme, authFile string) *probed {
+func (pr *prober) once(ctx context.Context, t *rules.Try, scheme string) *probed {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	start := time.Now()
 	var last lastEvent
-	d, err := ask(ctx, t, scheme, authFile, last.note)
+	d, err := pr.ask(ctx, t, scheme, last.note)
 	p := &probed{OK: err == nil, Class: last.classOf(err), Status: last.status, MS: time.Since(start).Milliseconds()}
 	if err != nil {
 		p.Error = err.Error()
@@ -161,18 +154,16 @@ func probeOnce(ctx context.Context, t *rules.Try, scheme, authFile string) *prob
 
 // ask resolves the manifest at a place: by HEAD, or by GET where that does not
 // say enough.
-func ask(ctx context.Context, t *rules.Try, scheme, authFile string, observe func(remote.Event)) (oci.Descriptor, error) {
+func (pr *prober) ask(ctx context.Context, t *rules.Try, scheme string, observe func(remote.Event)) (oci.Descriptor, error) {
 	tlsConfig, err := tlsOf(t.Transport)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
 	client := remote.NewClient(remote.ClientConfig{TLS: tlsConfig, Observe: observe, Retry: remote.Retry{Attempts: 1}})
 	defer client.Close()
-	cfg := remote.EndpointConfig{URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true}
-	if authFile != "" {
-		cfg.Credentials = remote.AuthFile(authFile)
-	}
-	endpoint, err := client.Endpoint(cfg)
+	endpoint, err := client.Endpoint(remote.EndpointConfig{
+		URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true, Credentials: pr.creds,
+	})
 	if err != nil {
 		return oci.Descriptor{}, err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ type sourceFlags struct {
 
 func (s *sourceFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&s.rules, "rules", nil, "read this `FORMAT=PATH` instead of what is on the machine; may be given several times")
+	f.StringArrayVar(&s.rules, "rules", nil, "read this `FORMAT=PATH` instead of what is on the machine, none for no rules; may be given several times")
 	f.StringVar(&s.as, "as", "", "do exactly what this `CLIENT` does")
 	f.StringVar(&s.root, "root", "", "look for the machine's files below this `DIR`")
 	// Errors of registration are for flags that do not exist.
@@ -32,6 +33,9 @@ func formatsHelp() string {
 	return "FORMAT is one of " + strings.Join(conf.Formats(), ", ") + ".\n" +
 		"CLIENT is one of " + strings.Join(rules.Clients(), ", ") + "."
 }
+
+// noRules is the value of --rules that stands for no rules at all.
+const noRules = "none"
 
 // native is what the strict reading is called beside the clients.
 const native = "native"
@@ -76,6 +80,12 @@ func (s *sourceFlags) view(m conf.Machine) (*view, error) {
 	}
 	if len(s.rules) == 0 && client != native {
 		return systemView(client, m)
+	}
+	if slices.Contains(s.rules, noRules) {
+		if len(s.rules) > 1 {
+			return nil, usageError(errors.New("--rules none: there are other rules"), "give it alone")
+		}
+		return newView(client, d, rules.Config{}), nil
 	}
 	var configs []rules.Config
 	for _, arg := range s.rules {
