@@ -22,7 +22,7 @@ import (
 // without a byte, or where no place is left that has the blob. What was read
 // until then is good to go on from, later.
 func (m *Mirror) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
-	places, err := m.plan(n, false)
+	places, err := m.plan(OpBlob, n.WithDigest(d), false)
 	if err != nil {
 		return oci.Blob{}, err
 	}

@@ -105,9 +105,9 @@ func (f readerFunc) Blob(ctx context.Context, _ ref.Name, _ oci.Digest, off int6
 	return f(ctx, off)
 }
 
-func planOf(r oci.Reader) func(ref.Name) ([]mirror.Place, error) {
-	return func(n ref.Name) ([]mirror.Place, error) {
-		return []mirror.Place{{Reader: r, Name: n, Label: "x", Tags: true}}, nil
+func planOf(r oci.Reader) func(mirror.Op, ref.Ref) ([]mirror.Place, error) {
+	return func(_ mirror.Op, asked ref.Ref) ([]mirror.Place, error) {
+		return []mirror.Place{{Reader: r, Name: asked.Name, Label: "x", Tags: true}}, nil
 	}
 }
 

@@ -17,10 +17,10 @@ func Example() {
 	cache.On(regtest.Match{}, regtest.Down())
 	img := hub.AddImage("library/alpine", regtest.Image{Layers: []int64{1000}}, "3.20")
 
-	m := mirror.New(mirror.Config{Plan: func(n ref.Name) ([]mirror.Place, error) {
+	m := mirror.New(mirror.Config{Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
 		return []mirror.Place{
-			{Label: "cache", Reader: cache, Name: ref.Name{Host: "cache.example.com", Path: "hub/" + n.Path}},
-			{Label: "docker.io", Reader: hub, Name: n, Tags: true},
+			{Label: "cache", Reader: cache, Name: ref.Name{Host: "cache.example.com", Path: "hub/" + r.Path}},
+			{Label: "docker.io", Reader: hub, Name: r.Name, Tags: true},
 		}, nil
 	}})
 

@@ -13,7 +13,7 @@ import (
 // ask puts one question to the places until one answers. Changes says that
 // only those with Tags may.
 func (m *Mirror) ask(ctx context.Context, op Op, r ref.Ref, changes bool, f func(context.Context, Place) error) error {
-	places, err := m.plan(r.Name, changes)
+	places, err := m.plan(op, r, changes)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (q *question) put(ctx context.Context, f func(context.Context, Place) error
 				From: q.places[i].Label, To: q.places[order[k+1]].Label, Err: err})
 		}
 	}
-	return 0, ignore, verdict(errs)
+	return 0, ignore, verdict(errs, original(q.places))
 }
 
 func ignore(error) {}
@@ -98,8 +98,8 @@ func (m *Mirror) try(ctx context.Context, p Place, patience time.Duration, f fun
 // us in, and a mirror that is down knows no better. Where the original said
 // nothing, that of the places is told that says most about when to come back.
 // It never is a mirror's "not found": nobody knows whether that is so.
-func verdict(errs []error) error {
-	best := errs[len(errs)-1]
+func verdict(errs []error, original int) error {
+	best := errs[original]
 	if !vague(best) {
 		return best
 	}

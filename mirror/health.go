@@ -34,6 +34,10 @@ func (m *Mirror) note(ctx context.Context, label string, err error) {
 	m.health.add(label, pause)
 }
 
+// Forget forgets how places did: one whose configuration has changed may be
+// well again. Who gave wrong bytes stays known.
+func (m *Mirror) Forget() { m.health.clear() }
+
 // wellFirst returns the indexes of the places in the order in which they are
 // asked. When the time of a place is over, one request tries it: of a hundred
 // that come at once not all shall wait for it.
@@ -103,4 +107,10 @@ func (m *memory[K]) forget(k K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.until, k)
+}
+
+func (m *memory[K]) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.until)
 }

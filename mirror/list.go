@@ -19,7 +19,7 @@ var (
 // place may have other tags.
 func (m *Mirror) Tags(ctx context.Context, n ref.Name, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		places, err := m.plan(n, true)
+		places, err := m.plan(OpTags, ref.Ref{Name: n}, true)
 		if err != nil {
 			yield("", err)
 			return

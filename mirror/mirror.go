@@ -6,22 +6,24 @@
 // everywhere, so where a place breaks or stalls at byte n, the same one or
 // another one goes on at byte n, and no byte is fetched twice.
 //
-//	m := mirror.New(mirror.Config{Plan: func(n ref.Name) ([]mirror.Place, error) {
+//	m := mirror.New(mirror.Config{Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
 //		return []mirror.Place{
-//			{Label: "cache", Reader: cache, Name: n},
-//			{Label: "docker.io", Reader: hub, Name: n, Tags: true},
+//			{Label: "cache", Reader: cache, Name: r.Name},
+//			{Label: "docker.io", Reader: hub, Name: r.Name, Tags: true},
 //		}, nil
 //	}})
 //	b, err := m.Blob(ctx, n, d, 0)
 //
-// The last place of a plan is the original: where it says something definite,
-// that is the answer. The places before it are mirrors, which may lack things.
+// One place of a plan is the original, the last one unless another is marked:
+// where it says something definite, that is the answer. The others are mirrors,
+// which may lack things.
 package mirror
 
 import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -48,14 +50,18 @@ type Place struct {
 	// Tags says that the place may answer what changes: tags, lists of tags,
 	// and referrers. What a digest names may come from any place.
 	Tags bool
+	// Original says that what this place says about an image is true, wherever
+	// in the plan it stands. Where no place says so, the last one is meant.
+	Original bool
 }
 
 // Config configures a Mirror. Only Plan is required.
 type Config struct {
-	// Plan names the places for a repository, in the order in which they are
-	// asked; the last one is the original. It is called for each request,
-	// from many goroutines. No place is ErrNotFound.
-	Plan func(ref.Name) ([]Place, error)
+	// Plan names the places for a question, in the order in which they are
+	// asked. The reference is what the question is about: it has a digest for
+	// a blob, and neither tag nor digest for a list of tags. Plan is called
+	// for each request, from many goroutines. No place is ErrNotFound.
+	Plan func(Op, ref.Ref) ([]Place, error)
 
 	Log *slog.Logger // nil discards
 
@@ -142,8 +148,8 @@ func at(p Place, r ref.Ref) ref.Ref {
 }
 
 // plan returns the places that may answer, in the order of the plan.
-func (m *Mirror) plan(n ref.Name, changes bool) ([]Place, error) {
-	places, err := m.cfg.Plan(n)
+func (m *Mirror) plan(op Op, r ref.Ref, changes bool) ([]Place, error) {
+	places, err := m.cfg.Plan(op, r)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +163,15 @@ func (m *Mirror) plan(n ref.Name, changes bool) ([]Place, error) {
 		places = may
 	}
 	if len(places) == 0 {
-		return nil, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "no place is known for %s", n)
+		return nil, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "no place is known for %s", r.Name)
 	}
 	return places, nil
+}
+
+// original returns the index of the place whose word counts.
+func original(places []Place) int {
+	if i := slices.IndexFunc(places, func(p Place) bool { return p.Original }); i >= 0 {
+		return i
+	}
+	return len(places) - 1
 }

@@ -40,10 +40,10 @@ func newWorld(labels ...string) *world {
 		w.places = append(w.places, regtest.NewMemory(label, w.Shelf))
 	}
 	w.Mirror = mirror.New(mirror.Config{
-		Plan: func(n ref.Name) ([]mirror.Place, error) {
+		Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
 			var plan []mirror.Place
 			for i, label := range labels {
-				plan = append(plan, mirror.Place{Reader: w.places[i], Name: n, Label: label, Tags: !strings.HasPrefix(label, "digests")})
+				plan = append(plan, mirror.Place{Reader: w.places[i], Name: r.Name, Label: label, Tags: !strings.HasPrefix(label, "digests")})
 			}
 			return plan, nil
 		},
@@ -203,8 +203,8 @@ func TestTagsOnlyWhereTheyMayBe(t *testing.T) {
 func TestNameOfThePlace(t *testing.T) {
 	far := regtest.NewMemory("far", nil)
 	img := far.AddImage("proxy/library/x", regtest.Image{Layers: []int64{10}}, "v1")
-	m := mirror.New(mirror.Config{Plan: func(n ref.Name) ([]mirror.Place, error) {
-		return []mirror.Place{{Reader: far, Name: ref.Name{Host: "far", Path: "proxy/" + n.Path}, Label: "far", Tags: true}}, nil
+	m := mirror.New(mirror.Config{Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+		return []mirror.Place{{Reader: far, Name: ref.Name{Host: "far", Path: "proxy/" + r.Path}, Label: "far", Tags: true}}, nil
 	}})
 	if got, err := m.Resolve(t.Context(), name.WithTag("v1")); err != nil || got.Digest != img.Digest {
 		t.Errorf("Resolve = %v, %v", got, err)
@@ -216,7 +216,7 @@ func TestNameOfThePlace(t *testing.T) {
 
 func TestPlanFails(t *testing.T) {
 	broken := errors.New("no plan")
-	m := mirror.New(mirror.Config{Plan: func(ref.Name) ([]mirror.Place, error) { return nil, broken }})
+	m := mirror.New(mirror.Config{Plan: func(mirror.Op, ref.Ref) ([]mirror.Place, error) { return nil, broken }})
 	if _, err := m.Blob(t.Context(), name, regtest.DigestOf(regtest.Bytes(nil)), 0); !errors.Is(err, broken) {
 		t.Errorf("Blob: %v, want the plan's error", err)
 	}
@@ -323,8 +323,8 @@ func TestEmptyReferrers(t *testing.T) {
 	bare := regtest.NewMemory("a", nil)
 	full := regtest.NewMemory("original", nil)
 	img := full.AddImage(path, regtest.Image{})
-	m := mirror.New(mirror.Config{Plan: func(n ref.Name) ([]mirror.Place, error) {
-		return []mirror.Place{{Reader: bare, Name: n, Label: "a", Tags: true}, {Reader: full, Name: n, Label: "original", Tags: true}}, nil
+	m := mirror.New(mirror.Config{Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+		return []mirror.Place{{Reader: bare, Name: r.Name, Label: "a", Tags: true}, {Reader: full, Name: r.Name, Label: "original", Tags: true}}, nil
 	}})
 	if got, err := m.Referrers(t.Context(), name, img.Digest, ""); err != nil || len(got) != 0 {
 		t.Errorf("none: %v, %v", got, err)

@@ -30,7 +30,7 @@ func (b *body) Reject() bool {
 	if len(blamed) == 0 {
 		blamed = []int{b.current}
 	}
-	original := b.all[len(b.all)-1].Label
+	original := b.all[original(b.all)].Label
 	for _, i := range blamed {
 		label := b.places[i].Label
 		if label == original && len(blamed) > 1 {

@@ -46,7 +46,7 @@ func newWired(t *testing.T, n int, cfg mirror.Config) *wired {
 		w.regs = append(w.regs, reg)
 		places = append(places, mirror.Place{Reader: e, Name: name, Label: reg.Host(), Tags: i == n-1})
 	}
-	cfg.Plan = func(ref.Name) ([]mirror.Place, error) { return places, nil }
+	cfg.Plan = func(mirror.Op, ref.Ref) ([]mirror.Place, error) { return places, nil }
 	w.Mirror = mirror.New(cfg)
 	return w
 }

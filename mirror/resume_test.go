@@ -127,8 +127,8 @@ func TestStallSeenBelow(t *testing.T) {
 		})
 	}
 	stalls := place(&first, &oci.Error{Kind: oci.ErrUnavailable, Timeout: true})
-	m := mirror.New(mirror.Config{Plan: func(n ref.Name) ([]mirror.Place, error) {
-		return []mirror.Place{{Reader: stalls, Name: n, Label: "a"}, {Reader: place(&second, io.EOF), Name: n, Label: "b"}}, nil
+	m := mirror.New(mirror.Config{Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+		return []mirror.Place{{Reader: stalls, Name: r.Name, Label: "a"}, {Reader: place(&second, io.EOF), Name: r.Name, Label: "b"}}, nil
 	}})
 	got, err := read(t.Context(), m, regtest.DigestOf(regtest.Bytes([]byte("0123456789"))), 0)
 	if string(got) != "0123456789" || err != nil || first != 1 || second != 1 {

@@ -48,8 +48,9 @@ func newPlaces(client *remote.Client, ups []upstream) (*places, error) {
 	return p, nil
 }
 
-// plan names the places for a repository.
-func (p *places) plan(n ref.Name) ([]mirror.Place, error) {
+// plan names the places for a question.
+func (p *places) plan(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+	n := r.Name
 	all, ok := p.fixed[n.Host]
 	if !ok {
 		var err error

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/remote"
@@ -35,7 +36,7 @@ func TestPlan(t *testing.T) {
 		"":                 nil,
 	} {
 		n := ref.Name{Host: host, Path: "a/b"}
-		all, err := p.plan(n)
+		all, err := p.plan(mirror.OpManifest, ref.Ref{Name: n})
 		if want == nil {
 			if !errors.Is(err, oci.ErrNotFound) {
 				t.Errorf("%s: got %v, want ErrNotFound", host, err)
@@ -62,7 +63,7 @@ func TestPlan(t *testing.T) {
 func TestWildcardHostsAreBounded(t *testing.T) {
 	p := testPlaces(t, upstream{name: "*.example.com"})
 	for i := range 3 * maxSeen {
-		if _, err := p.plan(ref.Name{Host: fmt.Sprintf("h%d.example.com", i), Path: "a"}); err != nil {
+		if _, err := p.plan(mirror.OpTags, ref.Ref{Name: ref.Name{Host: fmt.Sprintf("h%d.example.com", i), Path: "a"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
