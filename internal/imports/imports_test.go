@@ -30,8 +30,9 @@ var rooms = map[string][]string{
 	"mirror":           {"ref", "oci", "remote"},
 	"proxy":            {"ref", "oci", "store"},
 	"registry":         {"ref", "oci"},
+	"document":         {"ref", "oci"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "registry", "internal/web"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "registry", "document", "internal/web"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 
@@ -52,7 +53,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/web"},
 	"github.com/spf13/cobra":              {"internal/cli"},
 	"github.com/pelletier/go-toml":        {"internal/cli", "rules/conf"},
-	"go.yaml.in/yaml":                     {"rules/conf"},
+	"go.yaml.in/yaml":                     {"rules/conf", "document"},
 	"oras.land/oras-go":                   {"remote"},
 	"github.com/distribution/reference":   {},
 }

@@ -1,0 +1,185 @@
+// Package document finds the images that a document names, and writes others
+// into their places without touching another byte.
+//
+// An [Input] is the content of a file, or of the files that belong together in a
+// chart. [Read] recognises its [Kind] and gives a [Document]; its
+// [Document.Images] are the mentions of images, each with its place, and
+// [Document.Rewrite] gives the same files with other names in these places:
+//
+//	doc, err := document.Read(document.Input{Name: "app.yaml", Data: data}, document.Options{})
+//	for _, image := range doc.Images() { … }
+//	files, err := doc.Rewrite(func(written string) (string, bool) { … })
+//
+// Comments, order, quotes, anchors, line ends and a byte order mark stay as they
+// are: a document is parsed for its positions only and never printed again.
+package document
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/entrepot/entrepot/ref"
+)
+
+// MaxSize is the largest size of a document, in bytes, and of all files of a
+// chart together.
+const MaxSize = 256 << 20
+
+// An Input is a text that names images. Data or Files is needed.
+type Input struct {
+	// Name is what the text is called in messages: its path, or "-".
+	Name string
+	// Path says where the text lies below the directory that was asked for, with
+	// slashes; it is where its rewritten form belongs below another. Empty for an
+	// input that is a file itself.
+	Path string
+	// Kind is what the text is; "" has it recognised from the content.
+	Kind Kind
+	// Data is the content of a single file.
+	Data []byte
+	// Files are those of a chart's directory.
+	Files []File
+}
+
+// A File is a file with its content.
+type File struct {
+	// Path is relative to the directory of the input, with slashes. Where the
+	// input is one file it is the Path of the input.
+	Path string
+	Data []byte
+}
+
+// Options say what is looked for beside the fields that a kind has by itself.
+// The zero value adds nothing.
+type Options struct{}
+
+// A Position is a place in a file.
+type Position struct {
+	File   string
+	Line   int // from 1; 0 is the file as a whole
+	Column int // in bytes, from 1
+}
+
+// String returns "file:line".
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// An Image is one mention of an image in an input.
+type Image struct {
+	// Ref is the reference as the input writes it; joined by '/', ':' and '@'
+	// where the input has it in several fields.
+	Ref string
+	// Target is where the input itself says that the image goes; mostly "".
+	Target string
+	// Digest is the digest that the input promises the image to have, beside the
+	// one that Ref may have; "" for none. A bundle's contentDigest is one.
+	Digest ref.Digest
+	// At is where the value stands. Mentions by way of an alias share it.
+	At Position
+	// Field is the path of the field, as in "spec.containers[0].image".
+	Field string
+	// Kind is that of the document.
+	Kind Kind
+}
+
+// An Error is something in an input that cannot be read, or not be written.
+type Error struct {
+	At    Position
+	Field string // the path of the field; "" where it is about no field
+	Text  string
+	Hint  string // what may be done about it; "" for nothing in particular
+	Err   error  // the cause; nil where Text says it all
+}
+
+// Error returns "file:line: field: text: cause", without the hint.
+func (e *Error) Error() string {
+	s := e.At.String() + ": "
+	if e.Field != "" {
+		s += e.Field + ": "
+	}
+	s += e.Text
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errors returns the parts of an error of this package, in the order of the
+// input: [Read] finds as many as it can.
+func Errors(err error) []*Error {
+	for err != nil {
+		if e, ok := err.(*Error); ok { // and not what it wraps
+			return []*Error{e}
+		}
+		if all, ok := err.(interface{ Unwrap() []error }); ok {
+			var out []*Error
+			for _, e := range all.Unwrap() {
+				out = append(out, Errors(e)...)
+			}
+			return out
+		}
+		err = errors.Unwrap(err)
+	}
+	return nil
+}
+
+// A Document is an input that has been read. It is safe for concurrent use.
+type Document struct {
+	// Name is the name of the input.
+	Name string
+	// Kind is the kind that was named, or recognised.
+	Kind Kind
+
+	in    Input
+	opts  Options
+	files []*file
+	sites []*site
+	notes []*Error
+	// repack turns the rewritten files into those of the output; nil where they
+	// are.
+	repack  func([]File) ([]File, error)
+	mapping Mapping // of a bundle that brings one
+}
+
+// Images returns the mentions of images, in the order of the input. One image
+// that is named three times is there three times.
+func (d *Document) Images() []Image {
+	all := make([]Image, 0, len(d.sites))
+	for _, s := range d.sites {
+		all = append(all, s.Image)
+	}
+	return all
+}
+
+// Notes returns what deserves a word to the user and is no error: fields that
+// look like images and are not known to be ones.
+func (d *Document) Notes() []*Error { return d.notes }
+
+// Mapping returns the relocation mapping that the document brings along: an
+// archived bundle may have one. Nil for none.
+func (d *Document) Mapping() Mapping { return d.mapping }
+
+// Read reads an input. An error is made of parts, one for everything that is
+// wrong; see [Errors].
+func Read(in Input, opts Options) (*Document, error) {
+	r := &reading{in: in, opts: opts, doc: &Document{Name: in.Name, in: in, opts: opts}}
+	format, err := r.recognise()
+	if err != nil {
+		return nil, err
+	}
+	r.doc.Kind = format.kind
+	if err := format.read(r); err != nil {
+		r.errs = append(r.errs, err)
+	}
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return r.doc, nil
+}

@@ -1,0 +1,128 @@
+package document
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Kind is what an input is: the format that it is read as.
+type Kind string
+
+// The kinds.
+const (
+	Bundle     Kind = "bundle"     // a CNAB bundle.json, or a thick bundle (.tgz)
+	Chart      Kind = "chart"      // a Helm chart, a directory or a .tgz
+	Kubernetes Kind = "kubernetes" // Kubernetes objects in YAML or JSON
+)
+
+// A format is a kind, and how it is recognised and read.
+type format struct {
+	kind Kind
+	// looks says what the kind is known by, for whoever gives something else.
+	looks string
+	// is reports whether an input is of this kind; reading.docs is what it holds
+	// where it is YAML or JSON.
+	is func(*reading) bool
+	// read adds the sites of the input to the document. An error that it
+	// returns is added to those that it noted.
+	read func(*reading) error
+}
+
+// formats returns the kinds in the order in which they are tried: special ones
+// before those that take much.
+func formats() []format {
+	return []format{
+		{Kubernetes, "apiVersion and kind", isKubernetes, readKubernetes},
+	}
+}
+
+// Kinds returns the kinds that can be read, sorted.
+func Kinds() []Kind {
+	var all []Kind
+	for _, f := range formats() {
+		if !slices.Contains(all, f.kind) {
+			all = append(all, f.kind)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// ErrUnknown is wrapped by the error for an input of no known kind.
+var ErrUnknown = errors.New("the content is of no known kind")
+
+// recognise parses the input and chooses its format.
+func (r *reading) recognise() (format, error) {
+	all := formats()
+	if r.in.Kind != "" && !slices.ContainsFunc(all, func(f format) bool { return f.kind == r.in.Kind }) {
+		return format{}, fmt.Errorf("%q is no kind of input; known are %s", r.in.Kind, joinKinds(Kinds()))
+	}
+	if len(r.in.Data) > MaxSize {
+		return format{}, &Error{At: Position{File: r.in.Name}, Text: fmt.Sprintf("it is larger than %d MiB", MaxSize>>20)}
+	}
+	r.main = newFile(r.in.Name, r.in.Path, r.in.Data)
+	if r.in.Files == nil && !isGzip(r.in.Data) {
+		r.docs, r.syntax = parse(r.main)
+	}
+	var named []format
+	for _, f := range all {
+		switch {
+		case r.in.Kind != "" && f.kind == r.in.Kind:
+			named = append(named, f)
+		case r.in.Kind == "" && f.is(r):
+			return f, nil
+		}
+	}
+	for _, f := range named { // a kind may have several forms
+		if f.is(r) || len(named) == 1 {
+			return f, nil
+		}
+	}
+	if len(named) > 0 {
+		return named[0], nil
+	}
+	return format{}, r.unknown(all)
+}
+
+// unknown says what was looked for and not found.
+func (r *reading) unknown(all []format) error {
+	if r.syntax != nil && looksStructured(r.main) {
+		return r.refuse(r.main, r.syntax)
+	}
+	var looks []string
+	for _, f := range all {
+		looks = append(looks, fmt.Sprintf("%s (%s)", f.kind, f.looks))
+	}
+	return &Error{
+		At: Position{File: r.in.Name}, Err: ErrUnknown,
+		Text: "looked for " + strings.Join(looks, ", "),
+		Hint: "say what it is with --kind",
+	}
+}
+
+// looksStructured reports whether a text that is no YAML seems to be meant as
+// one, so that its fault is worth telling.
+func looksStructured(f *file) bool {
+	head := f.data[:min(len(f.data), 4096)]
+	return bytes.Contains(head, []byte("apiVersion:")) || bytes.Contains(head, []byte("{{")) ||
+		bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("{")) || bytes.Contains(head, []byte(": "))
+}
+
+func isGzip(data []byte) bool { return bytes.HasPrefix(data, []byte{0x1f, 0x8b}) }
+
+func joinKinds(kinds []Kind) string {
+	var out []string
+	for _, k := range kinds {
+		out = append(out, string(k))
+	}
+	return strings.Join(out, ", ")
+}
+
+// anyDoc reports whether one of the documents of the input is a table that a
+// function accepts.
+func (r *reading) anyDoc(is func(*node) bool) bool {
+	return slices.ContainsFunc(r.docs, func(n *node) bool { return n.kind == isTable && is(n) })
+}

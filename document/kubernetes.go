@@ -1,0 +1,102 @@
+package document
+
+import (
+	"slices"
+	"strings"
+)
+
+// An object is a Kubernetes object that sites belong to.
+type object struct{ at spot }
+
+func isKubernetes(r *reading) bool {
+	return r.anyDoc(func(n *node) bool { return n.str("apiVersion") != "" && n.str("kind") != "" })
+}
+
+// readKubernetes reads a stream of Kubernetes objects.
+func readKubernetes(r *reading) error {
+	if r.syntax != nil {
+		return r.refuse(r.main, r.syntax)
+	}
+	f := r.addFile(r.main)
+	for _, doc := range r.docs {
+		root := r.root(f, doc)
+		if doc.kind != isTable {
+			root.fail("", "this is %v and should be a Kubernetes object", doc.kind)
+			continue
+		}
+		r.object(root, "", "")
+	}
+	return nil
+}
+
+// A podKind says where the pod of a built-in kind is.
+type podKind struct {
+	groups []string // of the API; "" is the core
+	path   []string // of the pod's spec
+}
+
+var template = []string{"spec", "template", "spec"}
+
+// podKinds returns the built-in kinds that hold pods.
+//
+//	:: kind → where
+func podKinds() map[string]podKind {
+	apps := []string{"apps", "extensions"}
+	return map[string]podKind{
+		"Pod":                   {[]string{""}, []string{"spec"}},
+		"PodTemplate":           {[]string{""}, []string{"template", "spec"}},
+		"ReplicationController": {[]string{""}, template},
+		"Deployment":            {apps, template},
+		"ReplicaSet":            {apps, template},
+		"DaemonSet":             {apps, template},
+		"StatefulSet":           {apps, template},
+		"ControllerRevision":    {apps, append([]string{"data"}, template...)},
+		"Job":                   {[]string{"batch"}, template},
+		"CronJob":               {[]string{"batch"}, append([]string{"spec", "jobTemplate"}, template...)},
+	}
+}
+
+// object reads one object. apiVersion and kind are those that its list gives to
+// it where it has none.
+func (r *reading) object(s spot, apiVersion, kind string) {
+	if v := s.str("apiVersion"); v != "" {
+		apiVersion = v
+	}
+	if k := s.str("kind"); k != "" {
+		kind = k
+	}
+	if kind == "" || apiVersion == "" {
+		s.fail("", "this is no Kubernetes object: it has no apiVersion and kind")
+		return
+	}
+	if elements, ok := strings.CutSuffix(kind, "List"); ok && s.n.has("items") {
+		if elements == "" {
+			apiVersion = ""
+		}
+		for _, item := range s.member("items").items() {
+			r.object(item, apiVersion, elements)
+		}
+		return
+	}
+	r.owner = &object{s}
+	defer func() { r.owner = nil }()
+	group, _, ok := strings.Cut(apiVersion, "/")
+	if !ok {
+		group = ""
+	}
+	if p, ok := podKinds()[kind]; ok && slices.Contains(p.groups, group) {
+		r.pod(s.down(p.path...))
+	}
+}
+
+// pod reads the spec of a pod.
+func (r *reading) pod(spec spot) {
+	for _, field := range []string{"initContainers", "containers", "ephemeralContainers"} {
+		for _, c := range spec.member(field).items() {
+			c.member("image").image()
+		}
+	}
+	for _, v := range spec.member("volumes").items() {
+		v.down("image", "reference").image()
+	}
+}
