@@ -60,6 +60,11 @@ Without any configuration it mirrors the well-known public registries:
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(err, "see '"+cmd.CommandPath()+" --help'")
 	})
-	cmd.AddCommand(newServeCmd(env), newExplainCmd(env), newCheckCmd(env), newRunImageCmd(env), newVersionCmd(env), newCompletionCmd(), newManCmd())
+	cmd.AddCommand(
+		newServeCmd(env),
+		newExplainCmd(env), newCheckCmd(env), newRunImageCmd(env),
+		newMapCmd(env),
+		newVersionCmd(env), newCompletionCmd(), newManCmd(),
+	)
 	return cmd
 }

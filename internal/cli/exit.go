@@ -10,12 +10,13 @@ import (
 )
 
 // The exit codes. The numbers are fixed; those of commands that are not here
-// yet (3 to 5) are left free for them.
+// yet (3 and 4) are left free for them.
 const (
-	exitDone   = 0 // done
-	exitFailed = 1 // the work failed
-	exitUsage  = 2 // the command line or the configuration is wrong
-	exitAuth   = 6 // not authorised
+	exitDone     = 0 // done
+	exitFailed   = 1 // the work failed
+	exitUsage    = 2 // the command line or the configuration is wrong
+	exitConflict = 5 // the plan conflicts, nothing was written
+	exitAuth     = 6 // not authorised
 )
 
 // A fault is an error with what the user may do about it and the exit code

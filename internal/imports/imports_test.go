@@ -29,10 +29,11 @@ var rooms = map[string][]string{
 	"remote":           {"ref", "oci"},
 	"mirror":           {"ref", "oci", "remote"},
 	"proxy":            {"ref", "oci", "store"},
+	"relocate":         {"ref", "oci", "rules", "rules/conf"},
 	"registry":         {"ref", "oci"},
 	"document":         {"ref", "oci"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "registry", "document", "internal/web"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "relocate", "registry", "document", "internal/web"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 

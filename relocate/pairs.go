@@ -1,0 +1,185 @@
+package relocate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A Mention is one way in which an input names an image.
+type Mention struct {
+	// Written is the reference as the input writes it.
+	Written string
+	// Target is where the input itself says that the image goes, "" where it
+	// leaves that to the naming: a reference, or a path below the naming's
+	// prefix. Without a tag it gets the source's.
+	Target string
+	// At is where it stands, for errors: "images.txt:3"; may be empty.
+	At string
+}
+
+// A Pair is one image and where it goes.
+type Pair struct {
+	// Source is normalised. It has a tag, a digest or both; "latest" is filled
+	// in where the input has neither.
+	Source ref.Ref
+	// Target has the repository and the tag at the target: the source's tag, or
+	// one to keep it by where the source has a digest alone. Its digest is the
+	// source's where that has one.
+	Target ref.Ref
+	// Spellings are the ways in which the inputs write the source, sorted, each
+	// one once.
+	Spellings []string
+
+	// named says that the input named the target; several sources may then
+	// share a repository.
+	named bool
+}
+
+// Rewrite returns what takes the place of a spelling: the target, with a tag
+// and a digest where the spelling has them. A tag that only keeps the image is
+// left out, and so is one that the spelling leaves out too.
+func (p Pair) Rewrite(spelling string) string {
+	t := p.Target
+	if r, err := ref.Parse(spelling); err == nil {
+		if r.Tag == "" && (r.Digest != "" || t.Tag == "latest") {
+			t.Tag = ""
+		}
+		t.Digest = r.Digest
+	}
+	return t.String()
+}
+
+// Pairs names the targets of all images and proves that nothing meets there:
+// no two repositories become one, no tag stands for two images, also where a
+// registry takes no notice of case. The same image under several spellings is
+// one pair. The pairs are sorted by their sources.
+//
+// Where the set is not one-to-one, or a name does not fit the target, the error
+// is a [ConflictError] that lists all of it. Text that is no reference is
+// another error.
+func Pairs(mentions []Mention, n *Naming) ([]Pair, error) {
+	m := &matcher{naming: n, bySource: make(map[ref.Ref][]*Pair)}
+	var wrong []error
+	for _, named := range []bool{true, false} { // a target that is named somewhere holds everywhere
+		for _, mention := range mentions {
+			if (mention.Target != "") != named {
+				continue
+			}
+			if err := m.add(mention); err != nil {
+				wrong = append(wrong, at(mention.At, err))
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	pairs := m.pairs()
+	return pairs, conflictError(append(m.unfit, Check(pairs)...))
+}
+
+func at(place string, err error) error {
+	if place == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", place, err)
+}
+
+// A matcher collects pairs.
+type matcher struct {
+	naming   *Naming
+	bySource map[ref.Ref][]*Pair // :: normalised source → where it goes
+	unfit    []Conflict
+}
+
+// add takes in one mention.
+func (m *matcher) add(mention Mention) error {
+	r, err := ref.Parse(mention.Written)
+	if err != nil {
+		return err
+	}
+	source := r.WithDefaultTag()
+	known := m.bySource[source]
+	if mention.Target == "" && len(known) > 0 {
+		for _, p := range known {
+			p.Spellings = append(p.Spellings, mention.Written)
+		}
+		return nil
+	}
+	p := &Pair{Source: source, Spellings: []string{mention.Written}, named: mention.Target != ""}
+	if p.named {
+		p.Target, err = m.naming.explicit(source, mention.Target)
+		if err != nil {
+			return err
+		}
+	} else if p.Target, err = m.naming.Target(source); err != nil {
+		m.unfit = append(m.unfit, Conflict{Sources: []string{source.String()}, Why: err.Error()})
+	}
+	for _, k := range known {
+		if k.Target == p.Target {
+			k.Spellings = append(k.Spellings, mention.Written)
+			return nil
+		}
+	}
+	m.bySource[source] = append(known, p)
+	return nil
+}
+
+// pairs returns what was collected, sorted.
+func (m *matcher) pairs() []Pair {
+	var pairs []Pair
+	for _, all := range m.bySource {
+		for _, p := range all {
+			slices.Sort(p.Spellings)
+			p.Spellings = slices.Compact(p.Spellings)
+			if p.Target.Path != "" { // otherwise it is among the conflicts
+				pairs = append(pairs, *p)
+			}
+		}
+	}
+	slices.SortFunc(pairs, func(a, b Pair) int {
+		return cmp.Or(cmp.Compare(a.Source.String(), b.Source.String()), cmp.Compare(a.Target.String(), b.Target.String()))
+	})
+	slices.SortFunc(m.unfit, func(a, b Conflict) int { return slices.Compare(a.Sources, b.Sources) })
+	return pairs
+}
+
+// explicit returns the target that an input names. A name without a registry
+// is a path below the prefix.
+func (n *Naming) explicit(source ref.Ref, target string) (ref.Ref, error) {
+	full := target
+	if host, _, ok := strings.Cut(target, "/"); !ok || !looksLikeHost(host) {
+		full = n.below(target).String()
+	}
+	t, err := ref.Parse(full)
+	if err != nil {
+		return ref.Ref{}, fmt.Errorf("target of %s: %w", source, err)
+	}
+	if t.Digest != "" && source.Digest != "" && t.Digest != source.Digest {
+		return ref.Ref{}, fmt.Errorf("target of %s: its digest is another one, %s", source, t.Digest)
+	}
+	if t.Digest != "" && source.Digest == "" {
+		return ref.Ref{}, fmt.Errorf("target of %s: %s has a digest, which the source does not have", source, target)
+	}
+	if err := n.fits(t.Name); err != nil {
+		return ref.Ref{}, fmt.Errorf("target of %s: %w", source, err)
+	}
+	t.Digest = source.Digest
+	if t.Tag == "" {
+		t.Tag = source.Tag
+	}
+	if t.Tag == "" {
+		t.Tag, err = n.keep.tag(source.Digest)
+	}
+	return t, err
+}
+
+// looksLikeHost reports whether the first component of a name is a registry, by
+// the rule of [ref.Parse].
+func looksLikeHost(s string) bool {
+	return s == "localhost" || strings.ContainsAny(s, ".:") || strings.ToLower(s) != s
+}
