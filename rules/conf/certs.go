@@ -10,8 +10,12 @@ import (
 	"github.com/entrepot/entrepot/rules"
 )
 
-// pem reads a certificate file of the machine, by its absolute path.
+// pem reads a certificate file of the machine, by its absolute path. Of one that
+// is on another machine it returns nothing, and no error.
 func (r *reading) pem(name string) ([]byte, error) {
+	if r.src.Elsewhere {
+		return nil, nil
+	}
 	if r.src.FS == nil {
 		return nil, fmt.Errorf("read %s: %w", name, fs.ErrNotExist)
 	}
@@ -29,7 +33,7 @@ func (r *reading) pem(name string) ([]byte, error) {
 // checkCA reports why a file of authorities cannot be used.
 func (r *reading) checkCA(name string) error {
 	data, err := r.pem(name)
-	if err != nil {
+	if err != nil || r.src.Elsewhere {
 		return err
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(data) {
@@ -41,7 +45,7 @@ func (r *reading) checkCA(name string) error {
 // checkPair reports why the files of a client certificate cannot be used.
 func (r *reading) checkPair(pair rules.KeyPair) error {
 	cert, err := r.pem(pair.Cert)
-	if err != nil {
+	if err != nil || r.src.Elsewhere {
 		return err
 	}
 	key := cert

@@ -248,7 +248,7 @@ func keyPairs(text string) []rules.KeyPair {
 // present warns where a file is not on this machine. kaniko runs in a container,
 // so that this is no error here, but it ends kaniko.
 func (k *kaniko) present(v kanikoValue, name string) {
-	if k.src.FS == nil {
+	if k.src.FS == nil || k.src.Elsewhere {
 		return
 	}
 	if _, err := fs.Stat(k.src.FS, fsPath(name)); err != nil {

@@ -35,6 +35,9 @@ type Source struct {
 	// System reads the places below Path in which the client looks on a
 	// machine whose root that is.
 	System bool
+	// Elsewhere says that the configuration is for another machine: the
+	// certificate files that it names are not looked for on this one.
+	Elsewhere bool
 	// UID is the user whose configuration it is on a machine; 0 is root.
 	UID int
 	// Getenv gives the variables of the environment; nil means that all are

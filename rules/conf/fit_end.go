@@ -1,0 +1,104 @@
+package conf
+
+import (
+	"slices"
+
+	"github.com/entrepot/entrepot/rules"
+)
+
+// end fits the end of a route: the original, something else, or nothing.
+func (w *writing) end(r *route) {
+	if r.blocked && !(w.limits.blocked && len(r.stops) > 0 || w.limits.bareBlock) {
+		w.refuse(r, nil, featureBlocked, "keep the client from it by other means, such as a firewall", "%s cannot block %s", w.format.name, r.match)
+		if r.blocked = false; len(r.stops) == 0 {
+			return
+		}
+	}
+	inside := func(p stop) bool { return p.own }
+	if n := len(r.stops); n > 1 && !w.limits.ownInside && slices.ContainsFunc(r.stops[:n-1], inside) {
+		at := slices.IndexFunc(r.stops, inside)
+		w.refuse(r, &r.stops[at], featureOrder, "", "%s cannot put %s in front of a mirror: what comes behind it is left out", w.format.name, r.match)
+		r.stops = r.stops[:at+1]
+	}
+	if w.limits.single {
+		w.onePlace(r)
+		return
+	}
+	if r.hasOriginal() || r.blocked {
+		return
+	}
+	w.endElsewhere(r)
+}
+
+// endElsewhere fits a route that does not end with the original.
+func (w *writing) endElsewhere(r *route) {
+	switch {
+	case w.limits.ending == endsAnywhere && len(r.stops) > 0, w.limits.ending == endsBare, len(r.stops) == 0 && w.limits.bareBlock:
+		return
+	case w.limits.ending == endsByFlag && w.allElsewhere():
+		w.warn(r, nil, featureNoFallback, "start it with "+noFallbackFlags[w.client()], noFallbackFlags[w.client()]+" leaves the original out of every rule, and is no setting of one", diffOriginal)
+		return
+	case w.limits.ending == endsWarned:
+		w.warn(r, nil, featureNoFallback, "", w.client()+" asks "+r.match.String()+" itself where no mirror has the image, which the source does not", diffOriginal)
+	default:
+		w.refuse(r, nil, featureNoFallback, "", "%s always asks %s itself last, which the source does not", w.format.name, r.match)
+	}
+	original := stop{own: true, root: "/v2", base: r.match.Path, tags: true, digests: true}
+	if r.match.Kind != rules.HostSuffix {
+		original.host = r.match.Host
+	}
+	r.stops = append(r.stops, original)
+}
+
+// noFallbackFlags are the flags that leave the original out of all rules.
+//
+//	:: client → flag
+var noFallbackFlags = map[string]string{"kaniko": "--skip-default-registry-fallback", "k3s": "--disable-default-registry-endpoint"}
+
+// allElsewhere reports whether no route with a mirror has the original.
+func (w *writing) allElsewhere() bool {
+	return !slices.ContainsFunc(w.routes, func(r *route) bool {
+		return len(r.stops) > 1 && slices.ContainsFunc(r.stops, func(p stop) bool { return p.own })
+	})
+}
+
+// onePlace fits a route for a format whose rules have one place, which is not
+// the original.
+func (w *writing) onePlace(r *route) {
+	if len(r.stops) > 1 {
+		w.refuse(r, nil, featureSeveral, "let the one place be a mirror that asks the others itself", "%s has one place for a registry and no fallback: %s alone is written", w.format.name, r.stops[0].host)
+		r.stops = r.stops[:1]
+	}
+}
+
+// exempt leaves out routes that say nothing: those with the original alone,
+// unless a broader one would be for their images.
+func (w *writing) exempt() {
+	w.routes = slices.DeleteFunc(w.routes, func(r *route) bool {
+		if len(r.stops) > 1 || len(r.stops) == 1 && !r.stops[0].ordinary() || r.blocked || w.limits.exempt && len(r.stops) == 1 && w.covered(r) {
+			return false
+		}
+		if len(r.stops) == 1 && w.covered(r) {
+			w.refuse(r, nil, featureExempt, "", "%s has no rule that keeps images of %s from another rule's mirrors", w.format.name, r.match)
+		}
+		return len(r.stops) > 0 || w.limits.ending != endsBare
+	})
+}
+
+// covered reports whether a broader route would be for the images of r.
+func (w *writing) covered(r *route) bool {
+	n := sample(r.match)
+	return slices.ContainsFunc(w.routes, func(o *route) bool {
+		if o == r {
+			return false
+		}
+		switch o.match.Kind {
+		case rules.Any:
+			return true
+		case rules.HostSuffix:
+			return inside(n.Host, "*."+o.match.Host)
+		default:
+			return inside(n.String(), joinPath(o.match.Host, o.match.Path))
+		}
+	})
+}

@@ -1,0 +1,299 @@
+package conf
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/rules"
+)
+
+// A route is a rule as writers see it: all that the source's client would do is
+// spelled out, and nothing is left to defaults.
+type route struct {
+	rule  int // in the configuration's rules; -1 where only the settings of a host say it
+	match rules.Match
+	stops []stop // in the order in which they are tried, the original too
+	at    rules.Origin
+	// blocked says that the image's own registry is never to be asked,
+	// whatever leads to it.
+	blocked bool
+}
+
+// A stop is one place of a route.
+type stop struct {
+	// own says that it is the image's own registry and repository.
+	own  bool
+	host string // docker.io for Docker Hub's own; empty where it is that of each image
+	// root is the path of the API, "/v2"; empty for none.
+	root string
+	// base takes the place of the path that the route is for, or goes in front
+	// of the whole path.
+	base     string
+	rewrites []rules.Rewrite
+	// tags and digests say which references it is for.
+	tags, digests bool
+	can           rules.Can // as the source says it; 0 where it says nothing
+	reach         reach
+	tr            rules.Transport
+	ns            string // what it is sent; of what the image decides, sourceNS
+	unusable      string
+	at            rules.Origin
+}
+
+// sourceNS stands for the host of each image.
+const sourceNS = "*"
+
+// A reach says how a host is reached.
+type reach uint8
+
+const (
+	verified reach = iota
+	unverifiedTLS
+	plainHTTP
+	unverifiedThenPlain
+	verifiedThenPlain
+)
+
+var reaches = [...]string{
+	"HTTPS", "HTTPS without a check of the certificate", "plain HTTP",
+	"HTTPS without a check of the certificate, then plain HTTP", "HTTPS, then plain HTTP",
+}
+
+func (r reach) String() string { return reaches[r] }
+
+// reachOf returns how a try reaches its host.
+func reachOf(t *rules.Try) reach {
+	switch {
+	case t.Scheme == rules.HTTP:
+		return plainHTTP
+	case t.Scheme == rules.HTTPSThenHTTP && t.Insecure():
+		return unverifiedThenPlain
+	case t.Scheme == rules.HTTPSThenHTTP:
+		return verifiedThenPlain
+	case t.Insecure():
+		return unverifiedTLS
+	default:
+		return verified
+	}
+}
+
+// isHub reports whether a host is one of Docker Hub's.
+func isHub(host string) bool { return canonicalHub(host) == ref.DockerHub }
+
+// normalise makes the routes of the configuration.
+func (w *writing) normalise() {
+	seen := map[rules.Match]bool{}
+	for _, i := range w.byKey() {
+		rule := &w.cfg.Rules[i]
+		match, ok := w.match(rule)
+		if !ok {
+			continue
+		}
+		r := &route{rule: i, match: match, at: rule.Origin}
+		if seen[match] {
+			w.refuse(r, nil, featureDuplicate, "keep one of them", "a second rule for %s", match)
+			continue
+		}
+		seen[match] = true
+		if w.resolve(r, rule) {
+			w.routes = append(w.routes, r)
+		}
+	}
+	slices.SortStableFunc(w.routes, func(a, b *route) int { return a.rule - b.rule })
+	for _, host := range slices.Sorted(maps.Keys(w.cfg.Hosts)) {
+		w.implied(host, seen)
+	}
+}
+
+// byKey returns the numbers of the rules, those first whose key for Docker Hub
+// is looked up first.
+func (w *writing) byKey() []int {
+	order := make([]int, len(w.cfg.Rules))
+	for i := range order {
+		order[i] = i
+	}
+	rank := func(i int) int { return slices.Index(w.opts.Source.HubKeys, w.cfg.Rules[i].Match.Host) }
+	slices.SortStableFunc(order, func(a, b int) int { return rank(a) - rank(b) })
+	return order
+}
+
+// match returns the match of a rule with the name that Docker Hub has
+// everywhere; false where no image can match.
+func (w *writing) match(rule *rules.Rule) (rules.Match, bool) {
+	m := rule.Match
+	m.Text = ""
+	switch {
+	case m.Kind == rules.Never:
+		return m, false
+	case m.Kind == rules.Any:
+		return m, true
+	case slices.Contains(w.opts.Source.HubKeys, m.Host):
+		m.Host = ref.DockerHub
+	case m.Kind != rules.HostSuffix && isOneLabel(m.Host):
+		return m, false // a name that begins so is one of Docker Hub's
+	}
+	return m, ref.ValidHost(m.Host) && (m.Kind != rules.Prefix || !strings.ContainsAny(m.Path, "@: \t\n"))
+}
+
+// isOneLabel reports whether a host looks like a namespace of Docker Hub.
+func isOneLabel(host string) bool {
+	return host != "localhost" && !strings.ContainsAny(host, ".:") && strings.ToLower(host) == host
+}
+
+// implied adds a route for a host that has settings and no rule: images of its
+// own are had in that way.
+func (w *writing) implied(host string, seen map[rules.Match]bool) {
+	settings := w.cfg.Hosts[host]
+	rule := rules.Rule{Match: rules.Match{Kind: rules.Host, Host: host}, Origin: settings.Origin}
+	if host == rules.AnyHost {
+		rule.Match = rules.Match{Kind: rules.Any}
+	}
+	match, ok := w.match(&rule)
+	if !ok || seen[match] {
+		return
+	}
+	r := &route{rule: -1, match: match, at: settings.Origin}
+	if w.resolve(r, &rule) && !r.stops[0].ordinary() {
+		seen[match] = true
+		w.routes = append(w.routes, r)
+	}
+}
+
+// ordinary reports whether a place is the image's own registry, reached as it
+// is where nothing is configured.
+func (p *stop) ordinary() bool {
+	return p.own && p.reach == verified && p.ns == "" && p.tags && p.digests && !p.tr.InlineAuth && p.tr.DialTimeout == 0 &&
+		len(p.tr.CA)+len(p.tr.Client)+len(p.tr.Header) == 0
+}
+
+// resolve fills in the places of a route, as the source's client sees them. It
+// reports false, and refuses, where the client would fail on them all.
+func (w *writing) resolve(r *route, rule *rules.Rule) bool {
+	eps := slices.Clone(rule.Endpoints)
+	if rule.Upstream.Kind != rules.None {
+		eps = append(eps, rule.Upstream.Endpoint)
+	}
+	tries, err := w.tries(r.match, eps)
+	if rule.Fails != nil {
+		err = rule.Fails
+	}
+	if err != nil {
+		w.refuse(r, nil, featureFailing, "repair it first", "the rule for %s fails: %v", rule.Match, err)
+		return false
+	}
+	for i := range eps {
+		p := w.stop(r, &eps[i], &tries[i])
+		switch {
+		case !eps[i].Blocked:
+			r.stops = append(r.stops, p)
+		case p.own:
+			r.blocked = true
+		}
+	}
+	return true
+}
+
+// tries plans the endpoints of a rule for an image that matches it, each of
+// them as if it was for everything.
+func (w *writing) tries(match rules.Match, eps []rules.Endpoint) ([]rules.Try, error) {
+	d := w.opts.Source
+	d.SplitFallback, d.CheckNames, d.BlockByName, d.BlockByRule, d.HostInPath, d.Can = false, false, false, false, false, 0
+	probe := rules.Rule{Match: match, Endpoints: slices.Clone(eps), Upstream: rules.Upstream{Kind: rules.None}}
+	hosts := map[string]rules.HostSettings{}
+	name := sample(match)
+	if name.Host == ref.DockerHub {
+		probe.Match.Host = d.HubKeys[0]
+	}
+	keys := []string{rules.AnyHost, name.Host}
+	for i := range probe.Endpoints {
+		ep := &probe.Endpoints[i]
+		ep.Kinds, ep.Can, ep.Blocked = 0, 0, false
+		if ep.Unusable == "" {
+			ep.Unusable = " " // a plan that leads nowhere is no error here
+		}
+		keys = append(keys, ep.Host)
+	}
+	for _, key := range append(keys, d.HubWire, d.HubName, ref.DockerHub) {
+		if h, ok := w.cfg.Hosts[key]; ok {
+			hosts[key] = h
+		}
+	}
+	set := rules.New(rules.Config{Rules: []rules.Rule{probe}, Hosts: hosts, Nets: w.cfg.Nets, Localhost: w.cfg.Localhost})
+	plan := set.Plan(name.WithTag("latest"), rules.Pull, d)
+	if len(plan.Tries) != len(eps) {
+		return nil, plan.Err
+	}
+	return plan.Tries, nil
+}
+
+// stop returns an endpoint as writers see it.
+func (w *writing) stop(r *route, ep *rules.Endpoint, t *rules.Try) stop {
+	can := ep.Can.OrAll() & w.opts.Source.Can.OrAll()
+	p := stop{
+		host: ep.Host, root: t.APIRoot, base: strings.Trim(ep.Repo.Prefix, "/"), rewrites: ep.Repo.Rewrites,
+		tags: ep.Kinds.Has(rules.Tags) && can&(rules.Pull|rules.Resolve) == rules.Pull|rules.Resolve,
+		can:  ep.Can, digests: ep.Kinds.Has(rules.Digests) && can&rules.Pull != 0,
+		reach: reachOf(t), unusable: ep.Unusable, at: ep.Origin,
+	}
+	if t.Transport != nil {
+		p.tr = *t.Transport
+	}
+	sameHost := p.host == "" || p.host == r.match.Host || isHub(p.host) && isHub(r.match.Host)
+	if r.match.Kind == rules.HostSuffix || r.match.Kind == rules.Any {
+		sameHost = p.host == ""
+	} else if sameHost {
+		p.host = r.match.Host
+	}
+	keeps := !ep.Repo.StripMatched
+	if w.opts.Source.Textual {
+		keeps = ep.Host == "" // the name is text in front of what was not matched
+	}
+	if keeps {
+		p.base = joinPath(p.base, r.match.Path)
+	}
+	p.own = sameHost && p.root == "/v2" && p.base == r.match.Path && len(p.rewrites) == 0
+	switch {
+	case t.NS == "":
+	case ep.NS.Value != "":
+		p.ns = ep.NS.Value
+	case r.match.Kind == rules.HostSuffix || r.match.Kind == rules.Any:
+		p.ns = sourceNS
+	default:
+		p.ns = t.NS
+	}
+	return p
+}
+
+// path returns the path in front of a repository's name.
+func (p *stop) path() string {
+	if p.base == "" {
+		return p.root
+	}
+	return p.root + "/" + p.base
+}
+
+// name returns host and base.
+func (p *stop) name() string { return joinPath(p.host, p.base) }
+
+func joinPath(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "/" + b
+}
+
+// sample returns a name that a match is for.
+func sample(m rules.Match) ref.Name {
+	n := ref.Name{Host: m.Host, Path: "sample/image"}
+	switch m.Kind {
+	case rules.Any:
+		n.Host = "registry.example.com"
+	case rules.HostSuffix:
+		n.Host = "sample." + m.Host
+	case rules.Prefix:
+		n.Path = m.Path + "/sample"
+	}
+	return n
+}
