@@ -6,11 +6,7 @@ BIN := bin/entrepot
 UNIT = $(shell go list ./... | grep -v /internal/e2e)
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
-<<<<<<< Updated upstream
-.PHONY: all build run test deps lint race unit fuzz golden e2e bench clean
-=======
-.PHONY: all build run test deps lint race unit fuzz e2e oracle bench clean
->>>>>>> Stashed changes
+.PHONY: all build run test deps lint race unit fuzz golden e2e oracle bench clean
 
 all: build
 
