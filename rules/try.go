@@ -211,10 +211,6 @@ func (pl *planner) rewriteText(t *Try, ep *Endpoint) error {
 	r, err := ref.Parse(text)
 	if err == nil {
 		err = pl.d.refuses(r)
-	} else if pathOnly(location, text) {
-		t.Ref.Host, t.Ref.Path = location, "" // shown, and not asked
-		t.Unusable = fmt.Sprintf("%q begins with no host: the client takes all of it for a path", location)
-		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s at %s: %w", location, ep.Origin, err)
@@ -224,18 +220,6 @@ func (pl *planner) rewriteText(t *Try, ep *Endpoint) error {
 	}
 	t.Ref = r
 	return nil
-}
-
-// pathOnly reports whether containers/image takes a whole reference for a path
-// without a host, as it does where the host has a "_": it then builds a request
-// to nobody and goes on to the next place.
-func pathOnly(location, text string) bool {
-	host, _, _ := strings.Cut(location, "/")
-	if ref.ValidHost(host) || !strings.Contains(host, ".") {
-		return false
-	}
-	_, err := ref.Parse(ref.DockerHub + "/" + text)
-	return err == nil
 }
 
 // settings fills in what the host's settings say where the endpoint says

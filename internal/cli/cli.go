@@ -63,7 +63,7 @@ Without any configuration it mirrors the well-known public registries:
 	cmd.AddCommand(
 		newServeCmd(env),
 		newExplainCmd(env), newCheckCmd(env), newRunImageCmd(env),
-		newMapCmd(env),
+		newMapCmd(env), newCopyCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd

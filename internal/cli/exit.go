@@ -10,11 +10,12 @@ import (
 )
 
 // The exit codes. The numbers are fixed; those of commands that are not here
-// yet (3 and 4) are left free for them.
+// yet (4) are left free for them.
 const (
 	exitDone     = 0 // done
 	exitFailed   = 1 // the work failed
 	exitUsage    = 2 // the command line or the configuration is wrong
+	exitSome     = 3 // some images failed
 	exitConflict = 5 // the plan conflicts, nothing was written
 	exitAuth     = 6 // not authorised
 )
