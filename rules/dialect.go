@@ -50,6 +50,10 @@ type Dialect struct {
 
 	// NoIPv6 refuses references to a host that is an IPv6 literal.
 	NoIPv6 bool
+	// NoCapitalHosts takes a first part that would be a host by its capitals
+	// alone, "QUAYIO", for a part of the path, which may have none, and so
+	// refuses the reference.
+	NoCapitalHosts bool
 	// DropTag drops the tag of a reference with a tag and a digest.
 	DropTag bool
 	// KeepSpelling leaves a reference that no rule changes as the user wrote
@@ -188,11 +192,17 @@ func (d Dialect) Format(r ref.Ref) string {
 	return r.String()
 }
 
-var errIPv6 = errors.New("this client refuses references to an IPv6 literal")
+var (
+	errIPv6     = errors.New("this client refuses references to an IPv6 literal")
+	errCapitals = errors.New("this client takes no host without a dot or a port: a repository's name must be lower-case")
+)
 
 func (d Dialect) refuses(r ref.Ref) error {
-	if d.NoIPv6 && strings.HasPrefix(r.Host, "[") {
+	switch {
+	case d.NoIPv6 && strings.HasPrefix(r.Host, "["):
 		return errIPv6
+	case d.NoCapitalHosts && !strings.ContainsAny(r.Host, ".:") && r.Host != "localhost":
+		return errCapitals
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func Native() Dialect {
 func podman() Dialect {
 	return Dialect{
 		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost, HubWireAlways: true,
-		Textual: true, NoIPv6: true, ReadOnly: true, BlockByName: true, ShortNames: true,
+		Textual: true, NoIPv6: true, NoCapitalHosts: true, ReadOnly: true, BlockByName: true, ShortNames: true,
 		GoesOn: AnyFailure, Shows: ShowNS,
 	}
 }

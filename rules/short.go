@@ -69,10 +69,10 @@ func (s *Set) Expand(name string, d Dialect) ([]ref.Ref, error) {
 	if s.refused != nil {
 		return nil, s.refused
 	}
-	return s.short.expand(name)
+	return s.short.expand(name, &d)
 }
 
-func (s ShortNames) expand(name string) ([]ref.Ref, error) {
+func (s ShortNames) expand(name string, d *Dialect) ([]ref.Ref, error) {
 	r, err := ref.Parse(name)
 	if err != nil {
 		return nil, err
@@ -100,6 +100,9 @@ func (s ShortNames) expand(name string) ([]ref.Ref, error) {
 			return nil, err
 		}
 		r.Name = n
+		if err := d.refuses(r); err != nil {
+			return nil, fmt.Errorf("registry %q of the search list: %w", host, err)
+		}
 		refs = append(refs, r)
 	}
 	return refs, nil

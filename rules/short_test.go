@@ -27,6 +27,9 @@ func TestExpand(t *testing.T) {
 		{"podman", "localhost/x", "localhost/x:latest"},
 		{"podman", "docker.io/alpine", "docker.io/library/alpine:latest"},
 		{"podman", "ALPINE", "error"},
+		{"podman", "QUAYIO/x", "error"},
+		{"skopeo", "QUAYIO/x", "error"},
+		{"containerd", "QUAYIO/x", "QUAYIO/x:latest"},
 		{"skopeo", "alpine", "docker.io/library/alpine:latest"},
 		{"containerd", "alpine:1@" + digest64, "docker.io/library/alpine@" + digest64},
 		{"", "alpine", "quay.io/alpine:latest docker.io/library/alpine:latest"},
@@ -42,6 +45,18 @@ func TestExpand(t *testing.T) {
 		if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
 			t.Errorf("%s %s (-want +got, %v):\n%s", c.client, c.name, err, diff)
 		}
+	}
+}
+
+// TestExpandCapitals holds that one registry that podman takes for no host fails
+// the whole search.
+func TestExpandCapitals(t *testing.T) {
+	set := New(Config{ShortNames: ShortNames{Search: []string{"quay.io", "QUAYIO"}}})
+	if refs, err := set.Expand("alpine", client(t, "podman")); err == nil {
+		t.Errorf("podman searches %v", refs)
+	}
+	if refs, err := set.Expand("alpine", Native()); err != nil || len(refs) != 2 {
+		t.Errorf("the native reading searches %v: %v", refs, err)
 	}
 }
 

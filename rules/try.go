@@ -211,6 +211,10 @@ func (pl *planner) rewriteText(t *Try, ep *Endpoint) error {
 	r, err := ref.Parse(text)
 	if err == nil {
 		err = pl.d.refuses(r)
+	} else if pathOnly(location, text) {
+		t.Ref.Host, t.Ref.Path = location, "" // shown, and not asked
+		t.Unusable = fmt.Sprintf("%q begins with no host: the client takes all of it for a path", location)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s at %s: %w", location, ep.Origin, err)
@@ -220,6 +224,18 @@ func (pl *planner) rewriteText(t *Try, ep *Endpoint) error {
 	}
 	t.Ref = r
 	return nil
+}
+
+// pathOnly reports whether containers/image takes a whole reference for a path
+// without a host, as it does where the host has a "_": it then builds a request
+// to nobody and goes on to the next place.
+func pathOnly(location, text string) bool {
+	host, _, _ := strings.Cut(location, "/")
+	if ref.ValidHost(host) || !strings.Contains(host, ".") {
+		return false
+	}
+	_, err := ref.Parse(ref.DockerHub + "/" + text)
+	return err == nil
 }
 
 // settings fills in what the host's settings say where the endpoint says
@@ -242,9 +258,6 @@ func (pl *planner) settings(t *Try, ep *Endpoint) error {
 	}
 	if t.Scheme == SchemeUnset {
 		t.Scheme = HTTPS
-	}
-	if pl.set.local == LocalhostPlain && t.Scheme == HTTP && isLocalhost(pl.plan.Ref.Host) {
-		t.unverified() // decided by the image's registry, and not by the place
 	}
 	return nil
 }
@@ -285,28 +298,20 @@ func (pl *planner) localhost(t *Try) {
 		}
 		return
 	}
-	if how == LocalhostVerified || !how.isLocalhost(t.Host) {
+	if how == LocalhostVerified || !isLocalhost(t.Host) {
 		return
 	}
 	var skipVerify bool
 	t.Scheme, skipVerify = how.reach(portOf(t.Host))
 	switch {
-	case skipVerify:
-		t.unverified()
-	case how == LocalhostPortHTTP && t.Scheme == HTTP && t.Transport != nil: // settings of TLS are then left aside
-		t.Transport = &Transport{InlineAuth: t.Transport.InlineAuth}
-	}
-}
-
-// unverified switches the check of the certificate off.
-func (t *Try) unverified() {
-	if t.Transport == nil {
+	case !skipVerify:
+	case t.Transport == nil:
 		t.Transport = &unverified
-		return
+	default:
+		tr := *t.Transport
+		tr.SkipVerify = true
+		t.Transport = &tr
 	}
-	tr := *t.Transport
-	tr.SkipVerify = true
-	t.Transport = &tr
 }
 
 // reach says how a registry on this machine is reached at a port, "" for none.
@@ -335,14 +340,8 @@ func (how LocalhostRule) reach(port string) (scheme Scheme, skipVerify bool) {
 	}
 }
 
-// isLocalhost reports whether host[:port] is this machine to a client with that
-// rule. Of the IPv6 literals without a port, [::1] counts for BuildKit alone.
-func (how LocalhostRule) isLocalhost(host string) bool {
-	return host == "[::1]" && how == LocalhostHTTP || isLocalhost(host)
-}
-
 // isLocalhost reports whether host[:port] is this machine. An IPv6 literal
-// without a port does not count.
+// without a port counts for no client.
 func isLocalhost(host string) bool {
 	name := withoutPort(host)
 	if name == "localhost" {

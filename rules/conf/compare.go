@@ -119,7 +119,8 @@ func readBack(files []File, f format, d rules.Dialect) (rules.Config, error) {
 
 // unexplained notes a difference that no loss explains.
 func (w *writing) unexplained(d difference) {
-	if slices.ContainsFunc(w.losses, func(l loss) bool { return l.explains(d) }) {
+	if slices.ContainsFunc(w.losses, func(l loss) bool { return l.explains(d) }) ||
+		slices.ContainsFunc(w.accepted, func(accepts func(difference) bool) bool { return accepts(d) }) {
 		return
 	}
 	l := Loss{Feature: featureDifference, Refuse: true, Text: fmt.Sprintf("%s: %s", d.ref.Familiar(), d.text)}

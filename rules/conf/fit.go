@@ -65,6 +65,8 @@ func (w *writing) matches() {
 	var kept []*route
 	for _, r := range w.routes {
 		switch {
+		case r.match.Kind == rules.Any && w.limits.anyAlone && len(w.routes) > 1:
+			w.refuse(r, nil, featureAny, "name the registries that it is to be written for", "in %s a rule for all registries beats every other, and there are others", w.format.name)
 		case r.match.Kind == rules.Any && !w.limits.everything:
 			kept = append(kept, w.expand(r, featureAny, "all registries")...)
 		case r.match.Kind == rules.HostSuffix && !w.limits.wildcards:
@@ -136,12 +138,18 @@ func (w *writing) askable(r *route, p *stop) bool {
 		w.warn(r, p, featureCan, "", p.host+" is left out, because nothing is ever pulled from it", diffPlaces)
 	case !p.own && p.host == "":
 		w.refuse(r, p, featureOwnPath, "name the registries that it is for", "each registry with another namespace cannot be said")
-	case len(p.rewrites) > 0 && !w.limits.rewrites:
-		w.refuse(r, p, featureRewrite, "let the mirror map the names", "%s has no rewrites: %s is left out", w.format.name, p.host)
+	case len(p.rewrites) > 0 && !w.limits.rewrites, !p.own && !sameRewrites(p.rewrites, r.stops[0].rewrites):
+		w.refuse(r, p, featureRewrite, "let the mirror map the names", "%s has no rewrites for one place: %s is left out", w.format.name, p.host)
 	default:
 		return true
 	}
 	return false
+}
+
+func sameRewrites(a, b []rules.Rewrite) bool {
+	return slices.EqualFunc(a, b, func(x, y rules.Rewrite) bool {
+		return x.Replace == y.Replace && x.Pattern.String() == y.Pattern.String()
+	})
 }
 
 // placed reports whether the format can name a place.

@@ -24,6 +24,9 @@ func (w *writing) end(r *route) {
 		w.onePlace(r)
 		return
 	}
+	if w.limits.reversed && len(r.stops) > 2 {
+		w.warn(r, nil, featureOrder, "use one mirror", w.client()+" promises no order of mirrors: they are written so that its present version tries them in the order of the source", diffOrder)
+	}
 	if r.hasOriginal() || r.blocked {
 		return
 	}
@@ -75,7 +78,7 @@ func (w *writing) onePlace(r *route) {
 // unless a broader one would be for their images.
 func (w *writing) exempt() {
 	w.routes = slices.DeleteFunc(w.routes, func(r *route) bool {
-		if len(r.stops) > 1 || len(r.stops) == 1 && !r.stops[0].ordinary() || r.blocked || w.limits.exempt && len(r.stops) == 1 && w.covered(r) {
+		if len(r.stops) > 1 || len(r.stops) == 1 && !r.stops[0].ordinary() || r.blocked || len(r.stops) == 1 && (w.limits.exempt && w.covered(r) || w.limits.local && isThisMachine(r.match.Host)) {
 			return false
 		}
 		if len(r.stops) == 1 && w.covered(r) {

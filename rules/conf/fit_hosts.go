@@ -40,6 +40,13 @@ func (w *writing) transport(r *route, p *stop) {
 		w.warn(r, p, as.feature, reachHints[as.feature], fmt.Sprintf("%s is asked by %s, and not by %s: %s", p.host, as.as, p.reach, as.text), diffReach)
 	}
 	p.reach = as.as
+	if w.limits.forced == nil {
+		return
+	}
+	if will := w.limits.forced(p.host, p.own, p.reach); will != p.reach {
+		w.warn(r, p, featureLocal, "", fmt.Sprintf("%s is asked by %s, as %s asks every such address, and not by %s", p.host, will, w.client(), p.reach), diffReach)
+		p.reach = will
+	}
 }
 
 // reachHints say what to do about what a reach becomes.
@@ -122,6 +129,7 @@ func (w *writing) authorities(r *route, p *stop) bool {
 			return false
 		} else {
 			p.tr.CA = []string{text}
+			w.accepted = append(w.accepted, func(d difference) bool { return r.is(d) && d.kind == diffCerts && d.host == p.host })
 		}
 	case certsOne:
 		if len(p.tr.CA) > 1 {
@@ -280,16 +288,26 @@ func (w *writing) nsFor(r *route, p *stop) string {
 		return p.ns
 	case w.limits.ns == nsNever, w.limits.ns == nsLiteral, p.host == host, isHub(p.host) && isHub(host):
 		return ""
-	case w.limits.ns == nsWire && host == ref.DockerHub:
-		return hubDNS
+	case w.limits.ns == nsWire:
+		return r.nsWire(p)
 	}
 	return host
+}
+
+// nsWire returns what a client sends a mirror that takes it from the place
+// that comes last.
+func (r *route) nsWire(p *stop) string {
+	last := r.last()
+	if p == last || p.wire() == last.wire() {
+		return ""
+	}
+	return last.wire()
 }
 
 // rest tells of what is in no rule.
 func (w *writing) rest() {
 	never := func(difference) bool { return false }
-	if s := w.cfg.ShortNames; s.Configured() && w.format.name != "registries.conf" {
+	if s := w.cfg.ShortNames; s.Configured() && w.format.name != "registries.conf" && (len(s.Aliases) > 0 || !slices.Equal(s.Search, []string{ref.DockerHub})) {
 		at := s.SearchAt
 		for _, name := range slices.Sorted(maps.Keys(s.Aliases)) {
 			if at == (rules.Origin{}) {

@@ -198,7 +198,27 @@ func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, explicitTL
 		h.invalid(at, "the form is https://host[:port][/path]", "%q is no address", address)
 		return
 	}
-	root := u.Path
+	ep.SetPath(h.root(u.Path, override, address, at))
+	ep.Host, ep.Scheme = strings.TrimSuffix(u.Host, ":"), rules.HTTPS
+	switch {
+	case u.Host == "":
+		ep.Host = address
+		ep.Unusable = noHost + ": the address begins with http and has no host"
+		h.silent(h.file, at, "write https:// in front", "%q begins with http and is taken for an address without a host", address)
+	case ep.Host == "":
+		ep.Host, ep.Unusable = u.Host, "the address "+address+" has no host"
+		h.silent(h.file, at, "the form is https://host[:port][/path]", "%q has no host and cannot be asked", address)
+	case u.Scheme != "http" && u.Scheme != "https":
+		ep.Unusable = "the scheme of " + address + " is neither http nor https"
+	case u.Scheme == "http" && explicitTLS && u.Port() != "80":
+		ep.Scheme = rules.HTTPSThenHTTP
+	case u.Scheme == "http":
+		ep.Scheme = rules.HTTP
+	}
+}
+
+// root returns the root of the API for the path of an address.
+func (h *hostDir) root(root string, override bool, address string, at pos) string {
 	if root != "" {
 		root = path.Clean(root)
 	}
@@ -208,20 +228,7 @@ func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, explicitTL
 		}
 		root += "/v2"
 	}
-	ep.SetPath(path.Clean("/" + root))
-	ep.Host, ep.Scheme = strings.TrimSuffix(u.Host, ":"), rules.HTTPS
-	switch {
-	case u.Host == "":
-		ep.Host = address
-		ep.Unusable = noHost + ": the address begins with http and has no host"
-		h.silent(h.file, at, "write https:// in front", "%q begins with http and is taken for an address without a host", address)
-	case u.Scheme != "http" && u.Scheme != "https":
-		ep.Unusable = "the scheme of " + address + " is neither http nor https"
-	case u.Scheme == "http" && explicitTLS && u.Port() != "80":
-		ep.Scheme = rules.HTTPSThenHTTP
-	case u.Scheme == "http":
-		ep.Scheme = rules.HTTP
-	}
+	return path.Clean("/" + root)
 }
 
 // can reads the capabilities; none are all.

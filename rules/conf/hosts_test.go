@@ -17,6 +17,10 @@ func TestHostsTomlProblems(t *testing.T) {
 			"error quay.io/hosts.toml:3:2: a table of \"https://a.corp\" after another host makes containerd try the host again (put it directly below the table of its host)\n"},
 		{"without server", "containerd", "override_path = true\n[host.'https://a.corp']\n", "warning quay.io/hosts.toml:1:1: override_path of the top is for the server, and there is none (write a server, too)\n"},
 		{"/v2 twice", "containerd", "[host.'https://a.corp/v2/proj']\n", "warning quay.io/hosts.toml:1:7: the path of \"https://a.corp/v2/proj\" holds /v2 and gets another one at its end (write override_path = true)\n"},
+		{"two cases", "containerd", "[host.'https://a.corp']\n[HOST.'https://b.corp']\n",
+			"warning quay.io/hosts.toml:2:2: HOST is written in two ways that differ in case, and is one table (write the key in one way)\n" +
+				"warning quay.io/hosts.toml:2:7: \"https://b.corp\" is never tried, because only tables with a header of their own are (write a header: [host.\"https://b.corp\"])\n"},
+		{"no host", "", "[host.'https://:']\n", "error quay.io/hosts.toml:1:7: \"https://:\" has no host and cannot be asked (the form is https://host[:port][/path])\n"},
 		{"duration", "", "[host.'https://a.corp']\ndial_timeout = '5'\n", "error quay.io/hosts.toml:2:16: dial_timeout \"5\" is no duration (it is written as \"30s\")\n"},
 		{"byte order mark", "", "\ufeffserver = 'https://quay.io'\n", "error quay.io/hosts.toml:1:1: the file begins with a byte order mark, which the client does not read (save it as UTF-8 without a byte order mark)\n"},
 	} {
@@ -44,6 +48,17 @@ func TestHostsTomlStrict(t *testing.T) {
 		if got := urls(t, readOf(t, src, c.client), c.ref, c.client); got != c.want {
 			t.Errorf("client %q, %s:\n%swant\n%s", c.client, c.ref, got, c.want)
 		}
+	}
+}
+
+// TestHostsTomlCase holds that tables whose keys differ in case are one.
+func TestHostsTomlCase(t *testing.T) {
+	src := sourceOf("hosts.toml", map[string]string{
+		"quay.io/hosts.toml": "[host.'https://a.corp']\ncapabilities = ['pull', 'resolve']\n[HOST.'https://a.corp']\nskip_verify = true\n[Host.'https://b.corp']\n",
+	})
+	want := "https://a.corp/v2/a/manifests/1?ns=quay.io insecure\nhttps://quay.io/v2/a/manifests/1\n"
+	if got := urls(t, readOf(t, src, "containerd"), "quay.io/a:1", "containerd"); got != want {
+		t.Errorf("%swant\n%s", got, want)
 	}
 }
 

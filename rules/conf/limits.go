@@ -18,6 +18,9 @@ type limits struct {
 	noIPv6     bool // neither images nor mirrors at an IPv6 literal
 	noOneLabel bool // no mirror at a host without dot and port
 	noDotted   bool // no dot in the first part of a mirror's namespace
+	anyAlone   bool // a rule for all hosts beats every other
+	reversed   bool // mirrors are tried from the end, which is no promise
+	local      bool // a registry on this machine is plain HTTP unless it is said
 	exempt     bool // a rule without mirrors, which keeps a broader one away
 
 	paths paths
@@ -30,10 +33,13 @@ type limits struct {
 	reach map[reach]reachAs
 	// reachOwn is the same for the original; nil where there is no difference.
 	reachOwn map[reach]reachAs
-	scope    scopeOf
-	certs    certs
-	header   bool
-	dial     bool // a timeout for connecting
+	// forced returns how the client reaches a host whatever is written; nil
+	// where there is no such thing.
+	forced func(host string, own bool, r reach) reach
+	scope  scopeOf
+	certs  certs
+	header bool
+	dial   bool // a timeout for connecting
 }
 
 // paths say which paths a mirror may have.
@@ -115,6 +121,7 @@ const (
 	featureInvalid     = "invalid-result"
 	featureIPv6        = "ipv6"
 	featureMirrorPath  = "mirror-namespace"
+	featureLocal       = "local-host"
 	featureNamespace   = "namespace-match"
 	featureNetwork     = "network"
 	featureNoFallback  = "no-fallback"
@@ -158,6 +165,13 @@ func writers() map[string]writer {
 		"registries.conf": {registriesConfLimits(), writeRegistriesConf},
 		"hosts.toml":      {hostsTomlLimits(), writeHostsToml},
 		"cnb":             {cnbLimits(), writeCNB},
+		"pack":            {packLimits(), writePack},
+		"daemon.json":     {daemonJSONLimits(), writeDaemonJSON},
+		"buildkitd.toml":  {buildkitdLimits(), writeBuildkitdToml},
+		"k3s":             {k3sLimits(), writeK3s},
 		"openshift":       {openshiftLimits(), writeOpenShift},
+		"talos":           {talosLimits(), writeTalos},
+		"kaniko":          {kanikoLimits(), writeKaniko},
+		"regclient":       {regclientLimits(), writeRegclient},
 	}
 }

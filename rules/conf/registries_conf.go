@@ -300,7 +300,9 @@ func (c *registriesFile) shortNames(root *node) rules.ShortNames {
 	default:
 		c.refuse(c.problem(f, root.find("short-name-mode", c.fold).value.at, `it may be "enforcing", "permissive" or "disabled"`, "short-name-mode is %q", mode))
 	}
-	if t := c.table(f, root, "aliases"); t != nil {
+	if v := c.value(root, "aliases"); v != nil && v.kind != isTable {
+		c.silent(f, v.at, "write an [aliases] table", "aliases is %s and should be %s: the client passes over it", v.kind, isTable)
+	} else if t := c.table(f, root, "aliases"); t != nil {
 		s.Aliases = c.aliases(t)
 	}
 	return s

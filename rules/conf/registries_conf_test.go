@@ -21,6 +21,7 @@ func TestRegistriesConfProblems(t *testing.T) {
 		{"mode", "podman", "short-name-mode = 'x'\n", "error registries.conf:1:19: short-name-mode is \"x\" (it may be \"enforcing\", \"permissive\" or \"disabled\")\n"},
 		{"remapped and blocked", "", "[[registry]]\nprefix = 'a.b'\nlocation = 'c.d'\nblocked = true\n",
 			"error registries.conf:1:3: blocked has no effect on \"a.b\", because it is remapped to \"c.d\" (give location the same value as prefix, or leave prefix out)\n"},
+		{"aliases that are no table", "podman", "aliases = 1\n", "warning registries.conf:1:11: aliases is a number and should be a table: the client passes over it (write an [aliases] table)\n"},
 		{"CRLF and byte order mark", "podman", "\ufeff[[registry]]\r\nlocation = 'a.b'\r\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -41,6 +42,10 @@ func TestRegistriesConfStrict(t *testing.T) {
 			"https://quay.io/v2/a/manifests/1\n", "error: two rules are for quay.io/a, quay.io at registries.conf:1 and quay.io at registries.conf:3: remove one\n"},
 		{"capitals fail one mirror", "[[registry]]\nlocation = 'quay.io'\n[[registry.mirror]]\nlocation = 'm.corp/Up'\n", "quay.io/a:1",
 			"error: m.corp/Up at registries.conf:3: invalid reference \"m.corp/Up/a:1\": repository \"Up/a\" must be lower case\n", "\nhttps://quay.io/v2/a/manifests/1\n"},
+		{"no host", "[[registry]]\nlocation = 'quay.io'\n[[registry.mirror]]\nlocation = 'my_mirror.corp'\n", "quay.io/a:1",
+			"\nhttps://quay.io/v2/a/manifests/1\n", "https://my_mirror.corp/v2/a/manifests/1\nhttps://quay.io/v2/a/manifests/1\n"},
+		{"a host of capitals", "[[registry]]\nlocation = 'quay.io'\n[[registry.mirror]]\nlocation = 'MIRROR'\n", "quay.io/a:1",
+			"error: MIRROR at registries.conf:3: this client takes no host without a dot or a port: a repository's name must be lower-case\n", "https://MIRROR/v2/a/manifests/1\nhttps://quay.io/v2/a/manifests/1\n"},
 		{"blocked where it leads", "[[registry]]\nprefix = 'quay.io'\nlocation = 'm.corp'\nblocked = true\n", "quay.io/a:1",
 			"https://m.corp/v2/a/manifests/1\n", "https://m.corp/v2/a/manifests/1 blocked\nerror: quay.io/a is blocked by the rule for quay.io\n"},
 	} {
@@ -125,7 +130,7 @@ func TestRegistriesConfVariableNamesNothing(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	cfg := readOf(t, sourceOf("registries.conf", map[string]string{"registries.conf": strings.Repeat("# x\n", MaxFile/4+1)}), "podman")
-	want := "error registries.conf:1048577:1: the file is larger than 4194304 bytes (configuration is not that large: is it the right file?)\n"
+	want := "error registries.conf: the file is larger than 10485760 bytes (configuration is not that large: is it the right file?)\n"
 	if got := problems(cfg); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -37,3 +37,15 @@ func quotes(list []string) string {
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
+
+// jsonFile returns a value as a file, two spaces deep.
+func jsonFile(name string, v any) File {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		panic(err) // strings and lists of them cannot fail
+	}
+	return File{Name: name, Data: b.Bytes()}
+}

@@ -242,8 +242,51 @@ func (r *reading) tables(f *file, n *node, key string) []*node {
 	return out
 }
 
-// table returns the table at a key; nil where there is none.
-func (r *reading) table(f *file, n *node, key string) *node { return r.typed(f, n, key, isTable) }
+// table returns the table at a key; nil where there is none. Tables whose keys
+// differ in case alone are one, as they are for Go's decoders.
+func (r *reading) table(f *file, n *node, key string) *node {
+	t := r.typed(f, n, key, isTable)
+	if t == nil || !r.fold {
+		return t
+	}
+	var all *node
+	for i := range n.keys {
+		m := &n.keys[i]
+		if m.value.kind != isTable || !strings.EqualFold(m.name, key) {
+			continue
+		}
+		m.used = true
+		if all != nil {
+			r.warn(f, m.at, "write the key in one way", "%s is written in two ways that differ in case, and is one table", m.name)
+		}
+		all = union(all, m.value)
+	}
+	return all
+}
+
+// union returns a table with what two have; of values that are no tables those
+// of b count. Either may be nil.
+func union(a, b *node) *node {
+	if a == nil {
+		return b
+	}
+	both := &node{kind: isTable, at: a.at, how: a.how, headers: a.headers}
+	for i := range a.keys {
+		both.add(a.keys[i])
+	}
+	for i := range b.keys {
+		m := b.keys[i]
+		switch old := both.exact(m.name); {
+		case old == nil:
+			both.add(m)
+		case old.value.kind == isTable && m.value.kind == isTable:
+			old.value = union(old.value, m.value)
+		default:
+			old.value = m.value
+		}
+	}
+	return both
+}
 
 // unknown notes the keys of a table that no reader has asked for. home says
 // where a key belongs that was swallowed by this table; it may be nil.

@@ -158,6 +158,8 @@ type writing struct {
 	cfg    rules.Config
 	routes []*route
 	losses []loss
+	// accepted are differences that are none.
+	accepted []func(difference) bool
 }
 
 // A loss is a [Loss] with what it explains of the differences that are found

@@ -3,14 +3,13 @@ package conf
 import (
 	"strings"
 
-	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
 )
 
 // hostsTomlLimits are those of containerd 2.
 func hostsTomlLimits() limits {
 	return limits{
-		everything: true, ownInside: true, exempt: true,
+		everything: true, ownInside: true, exempt: true, local: true,
 		paths: pathsFree, kinds: rules.Digests, kindsOwn: true, ending: endsAnywhere, ns: nsSource,
 		reach: exact(unverifiedTLS, plainHTTP, unverifiedThenPlain, verifiedThenPlain), certs: certsFiles, header: true, dial: true,
 	}
@@ -64,10 +63,7 @@ func (r *route) hostsToml(t *text) {
 // address returns the address of a place. A path that does not end in /v2 needs
 // override_path.
 func (p *stop) address() string {
-	host, scheme := p.host, "https://"
-	if host == ref.DockerHub {
-		host = hubDNS
-	}
+	host, scheme := p.wire(), "https://"
 	if p.reach == plainHTTP || p.reach == unverifiedThenPlain || p.reach == verifiedThenPlain {
 		scheme = "http://"
 	}
