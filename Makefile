@@ -6,7 +6,7 @@ BIN := bin/entrepot
 UNIT = $(shell go list ./... | grep -v /internal/e2e)
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
-.PHONY: all build run test deps lint race unit fuzz golden e2e bench clean
+.PHONY: all build run test deps lint race unit fuzz golden e2e oracle bench clean
 
 all: build
 
@@ -47,6 +47,13 @@ golden:
 E2EFLAGS :=
 e2e:
 	tools/e2e.sh $(E2EFLAGS)
+
+# The rules' readers beside the clients' own code; see internal/oracle. To look for
+# differences for longer: make oracle ORACLEFLAGS='-v -args -duration 1h -seed 7'
+ORACLEFLAGS :=
+oracle:
+	go vet -C internal/oracle ./...
+	go test -C internal/oracle ./... $(ORACLEFLAGS)
 
 # Beside real peers; see bench/. BENCHFLAGS='-quick' for a first impression.
 BENCHFLAGS :=

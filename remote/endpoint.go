@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -84,8 +83,6 @@ type Endpoint struct {
 	auth   *authorizer
 	etags  etags
 	sizes  uploadSizes
-
-	noReferrers atomic.Bool // the referrers API is not there
 }
 
 var (
@@ -93,8 +90,6 @@ var (
 	_ oci.Lister          = (*Endpoint)(nil)
 	_ oci.Catalog         = (*Endpoint)(nil)
 	_ oci.ReferrersLister = (*Endpoint)(nil)
-	_ oci.SubjectLister   = (*Endpoint)(nil)
-	_ oci.Ranger          = (*Endpoint)(nil)
 )
 
 // Endpoint returns the registry that cfg describes. Nothing is asked yet; the

@@ -62,8 +62,8 @@ Without any configuration it mirrors the well-known public registries:
 	})
 	cmd.AddCommand(
 		newServeCmd(env),
-		newExplainCmd(env), newCheckCmd(env), newRunImageCmd(env),
-		newMapCmd(env), newCopyCmd(env),
+		newExplainCmd(env), newCheckCmd(env), newConvertCmd(env), newRunImageCmd(env),
+		newMapCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd

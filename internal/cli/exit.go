@@ -10,12 +10,12 @@ import (
 )
 
 // The exit codes. The numbers are fixed; those of commands that are not here
-// yet (4) are left free for them.
+// yet (3) are left free for them.
 const (
 	exitDone     = 0 // done
 	exitFailed   = 1 // the work failed
 	exitUsage    = 2 // the command line or the configuration is wrong
-	exitSome     = 3 // some images failed
+	exitLossy    = 4 // a conversion would lose something
 	exitConflict = 5 // the plan conflicts, nothing was written
 	exitAuth     = 6 // not authorised
 )
