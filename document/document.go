@@ -142,6 +142,9 @@ type Document struct {
 	files []*file
 	sites []*site
 	notes []*Error
+	// selectors and access are those of lists for other tools.
+	selectors []*Selector
+	access    []Access
 	// repack turns the rewritten files into those of the output; nil where they
 	// are.
 	repack  func([]File) ([]File, error)

@@ -16,6 +16,12 @@ const (
 	Bundle     Kind = "bundle"     // a CNAB bundle.json, or a thick bundle (.tgz)
 	Chart      Kind = "chart"      // a Helm chart, a directory or a .tgz
 	Kubernetes Kind = "kubernetes" // Kubernetes objects in YAML or JSON
+
+	List        Kind = "images"       // a plain list, an image a line
+	SkopeoSync  Kind = "skopeo-sync"  // the YAML of skopeo sync
+	Regsync     Kind = "regsync"      // the YAML of regsync
+	ImageSyncer Kind = "image-syncer" // the YAML or JSON of image-syncer
+	ImagesLock  Kind = "images-lock"  // an ImagesLock or BundleLock of imgpkg, or an Images.lock of Helm's tooling
 )
 
 // A format is a kind, and how it is recognised and read.
@@ -35,7 +41,12 @@ type format struct {
 // before those that take much.
 func formats() []format {
 	return []format{
+		{ImagesLock, "apiVersion imgpkg.carvel.dev/v1alpha1", isLock, readLock},
 		{Kubernetes, "apiVersion and kind", isKubernetes, readKubernetes},
+		{Regsync, "a list at sync", isRegsync, readRegsync},
+		{SkopeoSync, "registries with images", isSkopeoSync, readSkopeoSync},
+		{ImageSyncer, "a table of sources and targets", isImageSyncer, readImageSyncer},
+		{List, "an image in every line", isPlainList, readPlainList},
 	}
 }
 

@@ -1,0 +1,86 @@
+package document
+
+import (
+	"strings"
+
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A listLine is a line of a plain list: SRC, SRC=DST or SRC DST.
+type listLine struct {
+	source, target string
+	start          int // of source, in bytes from the start of the line
+}
+
+// cutLine takes a line of a list apart. source is empty where the line has
+// nothing but space and a comment, which starts with '#' at its front or after
+// space.
+func cutLine(line string) listLine {
+	for i := range len(line) {
+		if line[i] == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
+			line = line[:i]
+			break
+		}
+	}
+	start := len(line) - len(strings.TrimLeft(line, " \t"))
+	text := strings.TrimSpace(line)
+	if rest, ok := strings.CutPrefix(text, "docker://"); ok {
+		start, text = start+len("docker://"), rest
+	}
+	source, target := text, ""
+	if i := strings.IndexAny(text, "= \t"); i >= 0 {
+		source, target = text[:i], strings.TrimLeft(text[i:], " \t")
+		target = strings.TrimLeft(strings.TrimPrefix(target, "="), " \t")
+		if target == "" {
+			source = text // a '=' too many is no reference
+		}
+	}
+	return listLine{source: source, target: strings.TrimPrefix(target, "docker://"), start: start}
+}
+
+// isPlainList reports whether every line is one of a list.
+func isPlainList(r *reading) bool {
+	if r.main == nil || r.in.Files != nil || isGzip(r.in.Data) {
+		return false
+	}
+	some := false
+	for line := range strings.Lines(string(r.main.data)) {
+		l := cutLine(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"))
+		if l.source == "" {
+			continue
+		}
+		if _, err := ref.Parse(l.source); err != nil || strings.ContainsAny(l.target, " \t=") {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+// readPlainList reads a list of images, one a line.
+func readPlainList(r *reading) error {
+	f := r.addFile(r.main)
+	offset := 0
+	for line := range strings.Lines(string(f.data)) {
+		l := cutLine(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"))
+		if l.source != "" {
+			r.listed(f, offset+l.start, l)
+		}
+		offset += len(line)
+	}
+	return nil
+}
+
+// listed adds the image of a line.
+func (r *reading) listed(f *file, start int, l listLine) {
+	n := &node{kind: isString, style: bare, text: l.source, start: start, end: start + len(l.source)}
+	if strings.ContainsAny(l.target, " \t=") {
+		r.fail(f, start, "", "", "a line is SRC, SRC=DST or SRC DST, and then perhaps a # comment")
+		return
+	}
+	s := spot{r, f, n, ""}.image()
+	if s == nil {
+		return
+	}
+	s.Target = l.target
+}
