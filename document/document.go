@@ -17,6 +17,7 @@ package document
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/entrepot/entrepot/ref"
 )
@@ -25,33 +26,50 @@ import (
 // chart together.
 const MaxSize = 256 << 20
 
-// An Input is a text that names images. Data or Files is needed.
+// An Input is a text, or an archive, that names images. One of Data, Files and
+// Open is needed.
 type Input struct {
-	// Name is what the text is called in messages: its path, or "-".
+	// Name is what the input is called in messages: its path, or "-".
 	Name string
-	// Path says where the text lies below the directory that was asked for, with
-	// slashes; it is where its rewritten form belongs below another. Empty for an
-	// input that is a file itself.
+	// Path says where the input lies below the directory that was asked for, with
+	// slashes; it is where its rewritten form belongs below another. A file that
+	// was asked for itself has its base name, a chart nothing.
 	Path string
-	// Kind is what the text is; "" has it recognised from the content.
+	// Found says that it was found in a directory rather than asked for.
+	Found bool
+	// Kind is what the input is; "" has it recognised from the content.
 	Kind Kind
 	// Data is the content of a single file.
 	Data []byte
+	// Open opens the content of an archive, which may be larger than memory. It
+	// may be called several times; the caller closes.
+	Open func() (io.ReadCloser, error)
 	// Files are those of a chart's directory.
 	Files []File
+	// Mapping says where the images are now, for an input that was found with
+	// one, as a bundle in a registry; nil for none.
+	Mapping Mapping
 }
 
 // A File is a file with its content.
 type File struct {
-	// Path is relative to the directory of the input, with slashes. Where the
-	// input is one file it is the Path of the input.
+	// Path has slashes. In an [Input] it is relative to the chart; what
+	// [Document.Rewrite] returns has the Path of the input before it.
 	Path string
 	Data []byte
 }
 
 // Options say what is looked for beside the fields that a kind has by itself.
 // The zero value adds nothing.
-type Options struct{}
+type Options struct {
+	// Fields are rules for custom resources and values; see [ParseFields].
+	Fields []FieldRule
+	// Find adds places in which references are only by convention.
+	Find Find
+	// Annotate has [Document.Rewrite] write the original names of the images
+	// into an annotation of each rewritten Kubernetes object.
+	Annotate bool
+}
 
 // A Position is a place in a file.
 type Position struct {
@@ -80,6 +98,9 @@ type Image struct {
 	Digest ref.Digest
 	// At is where the value stands. Mentions by way of an alias share it.
 	At Position
+	// Original is the name that the image had at first, where the input says so
+	// (a bundle's originalImage); mostly "".
+	Original string
 	// Field is the path of the field, as in "spec.containers[0].image".
 	Field string
 	// Kind is that of the document.
@@ -137,11 +158,13 @@ type Document struct {
 	// Kind is the kind that was named, or recognised.
 	Kind Kind
 
-	in    Input
-	opts  Options
-	files []*file
-	sites []*site
-	notes []*Error
+	in       Input
+	opts     Options
+	files    []*file
+	sites    []*site
+	notes    []*Error
+	verbatim bool // nothing in it is rewritten
+	thick    bool // images are in the archive, too
 	// selectors and access are those of lists for other tools.
 	selectors []*Selector
 	access    []Access
@@ -169,10 +192,60 @@ func (d *Document) Notes() []*Error { return d.notes }
 // archived bundle may have one. Nil for none.
 func (d *Document) Mapping() Mapping { return d.mapping }
 
+// Verbatim reports whether the document is left as it is by [Document.Rewrite]:
+// bundles are signed, what became of their images is said by a mapping.
+func (d *Document) Verbatim() bool { return d.verbatim }
+
+// Thick reports whether the document is a bundle that brings its images along;
+// see [ExtractLayout].
+func (d *Document) Thick() bool { return d.thick }
+
 // Read reads an input. An error is made of parts, one for everything that is
 // wrong; see [Errors].
 func Read(in Input, opts Options) (*Document, error) {
-	r := &reading{in: in, opts: opts, doc: &Document{Name: in.Name, in: in, opts: opts}}
+	d, err := read(in, opts)
+	if err != nil {
+		return nil, err
+	}
+	d.settle(d.known(map[ref.Ref]bool{}))
+	return d, nil
+}
+
+// ReadAll reads inputs that belong together: what [Find] takes for an image may
+// be named in any of them. What was found in a directory and is of no known
+// kind, or a relocation mapping, is left out; skipped says so.
+func ReadAll(ins []Input, opts Options) (docs []*Document, skipped []*Error, err error) {
+	var wrong []error
+	known := map[ref.Ref]bool{}
+	for _, in := range ins {
+		d, err := read(in, opts)
+		if in.Found && errors.Is(err, ErrUnknown) {
+			skipped = append(skipped, &Error{At: Position{File: in.Name}, Text: "left out: it names no images that are known of", Hint: "say what it is with --kind"})
+			continue
+		}
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		if in.Found && in.Kind == "" && d.Kind == Relocated {
+			skipped = append(skipped, &Error{At: Position{File: in.Name}, Text: "left out: a relocation mapping is read where it is named itself"})
+			continue
+		}
+		d.known(known)
+		docs = append(docs, d)
+	}
+	if len(wrong) > 0 {
+		return nil, skipped, errors.Join(wrong...)
+	}
+	for _, d := range docs {
+		d.settle(known)
+	}
+	return docs, skipped, nil
+}
+
+// read is Read with the doubtful mentions still in it.
+func read(in Input, opts Options) (*Document, error) {
+	r := &reading{in: in, opts: opts, doc: &Document{Name: in.Name, in: in, opts: opts, mapping: in.Mapping}}
 	format, err := r.recognise()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ const (
 	Bundle     Kind = "bundle"     // a CNAB bundle.json, or a thick bundle (.tgz)
 	Chart      Kind = "chart"      // a Helm chart, a directory or a .tgz
 	Kubernetes Kind = "kubernetes" // Kubernetes objects in YAML or JSON
+	Relocated  Kind = "relocated"  // a relocation-mapping.json: images from where they are now
 
 	List        Kind = "images"       // a plain list, an image a line
 	SkopeoSync  Kind = "skopeo-sync"  // the YAML of skopeo sync
@@ -41,8 +42,11 @@ type format struct {
 // before those that take much.
 func formats() []format {
 	return []format{
+		{Bundle, "a bundle.json in an archive", isThick, readThick},
+		{Bundle, "name and invocationImages", isBundle, readBundle},
 		{ImagesLock, "apiVersion imgpkg.carvel.dev/v1alpha1", isLock, readLock},
 		{Kubernetes, "apiVersion and kind", isKubernetes, readKubernetes},
+		{Relocated, "references and a file name with relocation-mapping", isMapping, readMapping},
 		{Regsync, "a list at sync", isRegsync, readRegsync},
 		{SkopeoSync, "registries with images", isSkopeoSync, readSkopeoSync},
 		{ImageSyncer, "a table of sources and targets", isImageSyncer, readImageSyncer},
@@ -75,7 +79,7 @@ func (r *reading) recognise() (format, error) {
 		return format{}, &Error{At: Position{File: r.in.Name}, Text: fmt.Sprintf("it is larger than %d MiB", MaxSize>>20)}
 	}
 	r.main = newFile(r.in.Name, r.in.Path, r.in.Data)
-	if r.in.Files == nil && !isGzip(r.in.Data) {
+	if r.in.Files == nil && !r.in.isArchive() {
 		r.docs, r.syntax = parse(r.main)
 	}
 	var named []format
@@ -93,13 +97,16 @@ func (r *reading) recognise() (format, error) {
 		}
 	}
 	if len(named) > 0 {
-		return named[0], nil
+		return named[len(named)-1], nil
 	}
 	return format{}, r.unknown(all)
 }
 
 // unknown says what was looked for and not found.
 func (r *reading) unknown(all []format) error {
+	if c := r.look(); c.err != nil {
+		return &Error{At: Position{File: r.in.Name}, Text: "it is compressed", Err: c.err}
+	}
 	if r.syntax != nil && looksStructured(r.main) {
 		return r.refuse(r.main, r.syntax)
 	}

@@ -78,14 +78,37 @@ func (r *reading) object(s spot, apiVersion, kind string) {
 		}
 		return
 	}
+	first := len(r.doc.sites)
 	r.owner = &object{s}
 	defer func() { r.owner = nil }()
 	group, _, ok := strings.Cut(apiVersion, "/")
 	if !ok {
 		group = ""
 	}
-	if p, ok := podKinds()[kind]; ok && slices.Contains(p.groups, group) {
+	p, known := podKinds()[kind]
+	known = known && slices.Contains(p.groups, group)
+	if known {
 		r.pod(s.down(p.path...))
+		if len(p.path) > 1 {
+			r.findAnnotations(s.down(p.path[:len(p.path)-1]...))
+		}
+	}
+	r.findAnnotations(s)
+	r.rules(s, apiVersion, kind)
+	switch {
+	case group == "" && kind == "ConfigMap":
+		r.configMap(s)
+	case strings.Contains(group, "."): // no group of Kubernetes' own that holds images has one
+		r.suspects(s, r.doc.sites[first:])
+	}
+}
+
+// configMap looks into the values of a ConfigMap.
+func (r *reading) configMap(s spot) {
+	if r.opts.Find.ConfigMaps {
+		for _, v := range s.member("data").members() {
+			v.maybe("")
+		}
 	}
 }
 
@@ -94,6 +117,7 @@ func (r *reading) pod(spec spot) {
 	for _, field := range []string{"initContainers", "containers", "ephemeralContainers"} {
 		for _, c := range spec.member(field).items() {
 			c.member("image").image()
+			r.findContainer(c)
 		}
 	}
 	for _, v := range spec.member("volumes").items() {

@@ -40,8 +40,19 @@ type reading struct {
 	main   *file
 	docs   []*node
 	syntax error
+	// archive is what the archive holds, once it was looked into.
+	archive *contents
 	// owner is the Kubernetes object that sites belong to.
 	owner *object
+	// seen are the mentions that were added, so that a rule does not add them
+	// again.
+	seen map[mention]bool
+}
+
+// A mention is a scalar and the path by which it was reached.
+type mention struct {
+	n     *node
+	field string
 }
 
 // fail notes an error at a place of a file; the reader goes on.
@@ -212,6 +223,10 @@ const renderFirst = "templates are rendered first, for example by `helm template
 // add adds a mention of an image, by the parts that it is written in.
 func (r *reading) add(text, field string, parts ...part) *site {
 	first := parts[0]
+	if r.seen == nil {
+		r.seen = map[mention]bool{}
+	}
+	r.seen[mention{first.n, field}] = true
 	s := &site{
 		Image: Image{Ref: text, At: first.f.at(first.start()), Field: field, Kind: r.doc.Kind},
 		parts: parts,

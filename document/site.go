@@ -38,6 +38,9 @@ type site struct {
 	Image
 	parts []part
 	owner *object
+	// doubtful says that the string counts only where something else names the
+	// same image.
+	doubtful bool
 	// pinned says why the mention cannot be rewritten; "" where it can.
 	pinned string
 }
@@ -163,6 +166,12 @@ func (s *site) splitName(n ref.Name) map[role]string {
 	return out
 }
 
+// checkRef says why a text is no reference.
+func checkRef(s string) error {
+	_, err := ref.Parse(s)
+	return err
+}
+
 func isDigest(s string) bool {
 	_, err := ref.ParseDigest(s)
 	return err == nil
@@ -178,11 +187,17 @@ func (d *Document) verify(files []File, want []string) error {
 	} else {
 		in.Data, in.Files = nil, files
 	}
-	opts := d.opts
-	again, err := Read(in, opts)
+	again, err := read(in, d.opts)
 	if err != nil {
 		return fmt.Errorf("%s: the rewritten text cannot be read: %w", d.Name, err)
 	}
+	known := map[ref.Ref]bool{}
+	for _, w := range want {
+		if r, err := ref.Parse(w); err == nil {
+			known[r.WithDefaultTag()] = true
+		}
+	}
+	again.settle(known)
 	if len(again.sites) != len(want) {
 		return fmt.Errorf("%s: the rewritten text names %d images and should name %d", d.Name, len(again.sites), len(want))
 	}

@@ -135,7 +135,7 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 	for i, s := range d.sites {
 		want[i] = s.Ref
 		target, ok := to(s.Ref)
-		if !ok || target == s.Ref {
+		if !ok || target == s.Ref || d.verbatim {
 			continue
 		}
 		want[i] = target
