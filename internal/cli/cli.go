@@ -64,6 +64,7 @@ Without any configuration it mirrors the well-known public registries:
 		newServeCmd(env),
 		newExplainCmd(env), newCheckCmd(env), newConvertCmd(env), newRunImageCmd(env),
 		newMapCmd(env),
+		newInspectCmd(env), newRewriteCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/ref"
+)
+
+type inspectOptions struct {
+	inputFlags
+	json bool
+}
+
+func newInspectCmd(env Env) *cobra.Command {
+	var opts inspectOptions
+	cmd := &cobra.Command{
+		Use:   "inspect INPUT...",
+		Short: "List the images that documents name, and where",
+		Long: `Inspect reads documents and prints each mention of an image: the reference as it
+is written, the file and line, and the field. Nothing is contacted.
+
+` + kindsHelp() + `
+
+Where the images were relocated before, --through says by which mappings, and
+the place where each image is now is printed as well.
+
+Exit codes: 0 done, 1 an input cannot be read, 2 the command line is wrong.`,
+		Example: `  entrepot inspect deploy/
+  kustomize build . | entrepot inspect - --find env,args --json
+  entrepot inspect bundle.json --through relocation-mapping.json`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error { return inspect(env, opts, args) },
+	}
+	opts.inputFlags.add(cmd)
+	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+// A mentionJSON is one line of inspect --json.
+type mentionJSON struct {
+	Reference  string `json:"reference"`          // as written, joined where it is in parts
+	Normalized string `json:"normalized"`         // with its registry, and a tag or a digest
+	From       string `json:"from,omitempty"`     // where it is now, after --through
+	Target     string `json:"target,omitempty"`   // where the input says that it goes
+	Digest     string `json:"digest,omitempty"`   // what the input promises
+	Original   string `json:"original,omitempty"` // the first name, where the input says it
+	At         string `json:"at"`                 // file:line
+	Field      string `json:"field"`
+	Kind       string `json:"kind"`
+}
+
+// inspect prints the images of the inputs.
+func inspect(env Env, opts inspectOptions, args []string) error {
+	how, err := opts.options()
+	if err != nil {
+		return err
+	}
+	set, err := opts.read(env, args, how)
+	if err != nil {
+		return err
+	}
+	p := printer{out: env.Stdout, json: opts.json}
+	table := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	for _, d := range set.docs {
+		for _, i := range d.Images() {
+			m := mention(i, set.from(d, i.Ref))
+			if opts.json {
+				if err := p.writeJSON(m); err != nil {
+					return err
+				}
+				continue
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\n", m.places(), m.At, m.Field)
+		}
+	}
+	return table.Flush()
+}
+
+// mention returns what is printed of an image.
+func mention(i document.Image, from string) mentionJSON {
+	m := mentionJSON{
+		Reference: i.Ref, Target: i.Target, Digest: string(i.Digest), Original: i.Original,
+		At: i.At.String(), Field: i.Field, Kind: string(i.Kind),
+	}
+	if r, err := ref.Parse(i.Ref); err == nil {
+		m.Normalized = r.WithDefaultTag().String()
+	}
+	if from != i.Ref {
+		m.From = from
+	}
+	return m
+}
+
+// places is the reference, with where it is now and where it goes.
+func (m mentionJSON) places() string {
+	s := m.Reference
+	if m.From != "" {
+		s += " (now " + m.From + ")"
+	}
+	if m.Target != "" {
+		s += " → " + m.Target
+	}
+	return s
+}
