@@ -78,6 +78,11 @@ func (r *reading) object(s spot, apiVersion, kind string) {
 		}
 		return
 	}
+	r.single(s, apiVersion, kind)
+}
+
+// single reads an object that is no list.
+func (r *reading) single(s spot, apiVersion, kind string) {
 	first := len(r.doc.sites)
 	r.owner = &object{s}
 	defer func() { r.owner = nil }()
@@ -85,9 +90,7 @@ func (r *reading) object(s spot, apiVersion, kind string) {
 	if !ok {
 		group = ""
 	}
-	p, known := podKinds()[kind]
-	known = known && slices.Contains(p.groups, group)
-	if known {
+	if p, ok := podKinds()[kind]; ok && slices.Contains(p.groups, group) {
 		r.pod(s.down(p.path...))
 		if len(p.path) > 1 {
 			r.findAnnotations(s.down(p.path[:len(p.path)-1]...))
