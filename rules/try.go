@@ -85,7 +85,7 @@ func (t *Try) Base() string {
 }
 
 func (t *Try) base() string {
-	u := url.URL{Scheme: "https", Host: t.Host, Path: t.APIRoot + "/" + t.Ref.Path}
+	u := url.URL{Scheme: "https", Host: strings.TrimSuffix(t.Host, ":"), Path: t.APIRoot + "/" + t.Ref.Path}
 	if t.Scheme == HTTP {
 		u.Scheme = "http"
 	}

@@ -199,14 +199,14 @@ func (h *hostDir) address(ep *rules.Endpoint, address string, at pos, explicitTL
 		return
 	}
 	ep.SetPath(h.root(u.Path, override, address, at))
-	ep.Host, ep.Scheme = strings.TrimSuffix(u.Host, ":"), rules.HTTPS
+	ep.Host, ep.Scheme = u.Host, rules.HTTPS
 	switch {
 	case u.Host == "":
 		ep.Host = address
 		ep.Unusable = noHost + ": the address begins with http and has no host"
 		h.silent(h.file, at, "write https:// in front", "%q begins with http and is taken for an address without a host", address)
-	case ep.Host == "":
-		ep.Host, ep.Unusable = u.Host, "the address "+address+" has no host"
+	case u.Host == ":":
+		ep.Unusable = "the address " + address + " has no host"
 		h.silent(h.file, at, "the form is https://host[:port][/path]", "%q has no host and cannot be asked", address)
 	case u.Scheme != "http" && u.Scheme != "https":
 		ep.Unusable = "the scheme of " + address + " is neither http nor https"

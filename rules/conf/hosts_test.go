@@ -51,10 +51,20 @@ func TestHostsTomlStrict(t *testing.T) {
 	}
 }
 
+// TestHostsTomlEmptyPort holds that a host with an empty port is not the image's
+// own for containerd, which compares text: it gets ns.
+func TestHostsTomlEmptyPort(t *testing.T) {
+	src := sourceOf("hosts.toml", map[string]string{"m.corp/hosts.toml": "[host.'https://m.corp:']\n"})
+	want := "https://m.corp/v2/a/manifests/1?ns=m.corp\nhttps://m.corp/v2/a/manifests/1\n"
+	if got := urls(t, readOf(t, src, "containerd"), "m.corp/a:1", "containerd"); got != want {
+		t.Errorf("%swant\n%s", got, want)
+	}
+}
+
 // TestHostsTomlCase holds that tables whose keys differ in case are one.
 func TestHostsTomlCase(t *testing.T) {
 	src := sourceOf("hosts.toml", map[string]string{
-		"quay.io/hosts.toml": "[host.'https://a.corp']\ncapabilities = ['pull', 'resolve']\n[HOST.'https://a.corp']\nskip_verify = true\n[Host.'https://b.corp']\n",
+		"quay.io/hosts.toml": "[host.'https://a.corp']\nskip_verify = false\n[HOST.'https://a.corp']\nSkip_Verify = false\n[host.'https://a.corp'.header]\nx = 'y'\n[Host.'https://b.corp']\n[HOST.'https://c.corp']\n[Host.'https://a.corp']\nskip_verify = true\n",
 	})
 	want := "https://a.corp/v2/a/manifests/1?ns=quay.io insecure\nhttps://quay.io/v2/a/manifests/1\n"
 	if got := urls(t, readOf(t, src, "containerd"), "quay.io/a:1", "containerd"); got != want {

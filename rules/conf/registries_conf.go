@@ -318,11 +318,16 @@ func (c *registriesFile) aliases(t *node) map[string]rules.Alias {
 			continue
 		}
 		a := rules.Alias{Origin: c.at(c.file, m.at)}
-		if r, err := ref.Parse(m.name); err != nil || r.Tag != "" || r.Digest != "" || !rules.IsShort(m.name) {
+		if r, err := ref.Parse(m.name); pathWithDot(m.name) {
+			c.silent(c.file, m.at, "rename it", "alias %q is never looked up, because its first part looks like a registry", m.name)
+		} else if err != nil || r.Tag != "" || r.Digest != "" || !rules.IsShort(m.name) {
 			c.refuse(c.problem(c.file, m.at, "", "alias %q is no short name: it may have no registry, tag or digest", m.name))
 		}
 		if m.value.text != "" {
 			n, err := ref.ParseName(m.value.text)
+			if err == nil {
+				_, err = c.d.Parse(m.value.text)
+			}
 			if err != nil || rules.IsShort(m.value.text) {
 				c.refuse(c.problem(c.file, m.value.at, "", "alias %q: %q is not registry and repository, without tag or digest", m.name, m.value.text))
 			}
@@ -331,4 +336,11 @@ func (c *registriesFile) aliases(t *node) map[string]rules.Alias {
 		aliases[m.name] = a
 	}
 	return aliases
+}
+
+// pathWithDot reports whether containers/image takes a name for a path, although
+// its first part has a dot: a host has no "_".
+func pathWithDot(name string) bool {
+	host, _, ok := strings.Cut(name, "/")
+	return ok && strings.Contains(host, ".") && !ref.ValidHost(host) && ref.ValidPath(name)
 }

@@ -22,6 +22,9 @@ func TestRegistriesConfProblems(t *testing.T) {
 		{"remapped and blocked", "", "[[registry]]\nprefix = 'a.b'\nlocation = 'c.d'\nblocked = true\n",
 			"error registries.conf:1:3: blocked has no effect on \"a.b\", because it is remapped to \"c.d\" (give location the same value as prefix, or leave prefix out)\n"},
 		{"aliases that are no table", "podman", "aliases = 1\n", "warning registries.conf:1:11: aliases is a number and should be a table: the client passes over it (write an [aliases] table)\n"},
+		{"alias of a path with a dot", "podman", "[aliases]\n'a_c.d/x' = 'quay.io/x'\n", "warning registries.conf:2:1: alias \"a_c.d/x\" is never looked up, because its first part looks like a registry (rename it)\n"},
+		{"alias to IPv6", "podman", "[aliases]\nx = '[::1]/x'\n", "error registries.conf:2:5: alias \"x\": \"[::1]/x\" is not registry and repository, without tag or digest\n"},
+		{"alias to IPv6, strict", "", "[aliases]\nx = '[::1]/x'\n", ""},
 		{"CRLF and byte order mark", "podman", "\ufeff[[registry]]\r\nlocation = 'a.b'\r\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -264,26 +265,27 @@ func (r *reading) table(f *file, n *node, key string) *node {
 	return all
 }
 
-// union returns a table with what two have; of values that are no tables those
-// of b count. Either may be nil.
+// union returns a table with what two have, in the order of the file; of
+// values that are no tables the last counts. Either may be nil.
 func union(a, b *node) *node {
 	if a == nil {
 		return b
 	}
-	both := &node{kind: isTable, at: a.at, how: a.how, headers: a.headers}
-	for i := range a.keys {
-		both.add(a.keys[i])
-	}
-	for i := range b.keys {
-		m := b.keys[i]
-		switch old := both.exact(m.name); {
-		case old == nil:
-			both.add(m)
-		case old.value.kind == isTable && m.value.kind == isTable:
-			old.value = union(old.value, m.value)
-		default:
-			old.value = m.value
+	members := slices.Concat(a.keys, b.keys)
+	slices.SortStableFunc(members, func(x, y member) int {
+		return cmp.Or(cmp.Compare(y.at.line, x.at.line), cmp.Compare(y.at.column, x.at.column))
+	})
+	last := &node{} // the last of each name, backwards
+	for _, m := range members {
+		if later := last.exact(m.name); later == nil {
+			last.add(m)
+		} else if later.value.kind == isTable && m.value.kind == isTable {
+			later.value = union(m.value, later.value)
 		}
+	}
+	both := &node{kind: isTable, at: a.at, how: a.how, headers: a.headers}
+	for _, m := range slices.Backward(last.keys) {
+		both.add(m)
 	}
 	return both
 }
