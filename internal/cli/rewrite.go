@@ -131,7 +131,7 @@ func writeDocuments(env Env, output string, args []string, files []document.File
 		return err
 	}
 	if len(files) == 1 && len(args) == 1 && !isDir(args[0]) && !isDir(output) && !strings.HasSuffix(output, "/") {
-		return writeFiles([]outFile{{output, files[0].Data}})
+		return writeAll([]outFile{{output, files[0].Data}})
 	}
 	out := make([]outFile, 0, len(files))
 	taken := map[string]bool{}
@@ -146,7 +146,7 @@ func writeDocuments(env Env, output string, args []string, files []document.File
 		taken[name] = true
 		out = append(out, outFile{path.Join(output, name), f.Data})
 	}
-	return writeFiles(out)
+	return writeAll(out)
 }
 
 func isDir(name string) bool {

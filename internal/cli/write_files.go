@@ -21,10 +21,10 @@ type stagedFile struct {
 	old  string // a second name of what was in its place; "" for nothing
 }
 
-// writeFiles writes all files, or none: each is written beside its place and
+// writeAll writes all files, or none: each is written beside its place and
 // synced before the first is moved there, and moves are undone where one of
 // them fails. Directories are made where they are missing.
-func writeFiles(files []outFile) (err error) {
+func writeAll(files []outFile) (err error) {
 	var staged []*stagedFile
 	defer func() {
 		for _, s := range staged {
