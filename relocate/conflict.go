@@ -89,8 +89,8 @@ func Check(pairs []Pair) []Conflict {
 func meetInRepo(target ref.Name, pairs []*Pair) []Conflict {
 	named := make(map[ref.Name]bool) // :: source repository → the input named the target
 	for _, p := range pairs {
-		before, known := named[p.Source.Name]
-		named[p.Source.Name] = p.named && (before || !known)
+		before, known := named[p.Name().Name]
+		named[p.Name().Name] = p.named && (before || !known)
 	}
 	var sources []ref.Name
 	for n := range named {
@@ -117,7 +117,7 @@ func meetInTag(pairs []*Pair) []Conflict {
 	for i, a := range pairs {
 		for _, b := range pairs[i+1:] {
 			if why := meet(a, b); why != "" {
-				sources := []string{a.Source.String(), b.Source.String()}
+				sources := []string{a.Name().String(), b.Name().String()}
 				slices.Sort(sources)
 				found = append(found, Conflict{Sources: sources, Target: a.Target.Name.WithTag(a.Target.Tag).String(), Why: why})
 			}
@@ -129,7 +129,7 @@ func meetInTag(pairs []*Pair) []Conflict {
 // meet says why two pairs cannot have the tag that both have, "" where they
 // can.
 func meet(a, b *Pair) string {
-	if a.Source.Name != b.Source.Name && (!a.named || !b.named) {
+	if a.Name().Name != b.Name().Name && (!a.named || !b.named) {
 		if a.Target.Name == b.Target.Name {
 			return "" // the repositories meet, which is said already
 		}
@@ -143,7 +143,7 @@ func meet(a, b *Pair) string {
 		}
 		return ""
 	}
-	if a.Source.Name != b.Source.Name || a.Source.Tag != b.Source.Tag {
+	if a.Name().Name != b.Name().Name || a.Name().Tag != b.Name().Tag {
 		return "one tag would stand for two images"
 	}
 	return ""

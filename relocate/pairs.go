@@ -14,6 +14,9 @@ import (
 type Mention struct {
 	// Written is the reference as the input writes it.
 	Written string
+	// From is where the image is now, where an earlier relocation moved it; ""
+	// means that it is still where Written says.
+	From string
 	// Target is where the input itself says that the image goes, "" where it
 	// leaves that to the naming: a reference, or a path below the naming's
 	// prefix. Without a tag it gets the source's.
@@ -27,17 +30,29 @@ type Pair struct {
 	// Source is normalised. It has a tag, a digest or both; "latest" is filled
 	// in where the input has neither.
 	Source ref.Ref
+	// Original is what the inputs call the image, normalised as Source is, where
+	// an earlier relocation moved it from there to Source; the zero value where
+	// none did.
+	Original ref.Ref
 	// Target has the repository and the tag at the target: the source's tag, or
 	// one to keep it by where the source has a digest alone. Its digest is the
 	// source's where that has one.
 	Target ref.Ref
-	// Spellings are the ways in which the inputs write the source, sorted, each
-	// one once.
+	// Spellings are the ways in which the inputs write the image, sorted, each one
+	// once.
 	Spellings []string
 
 	// named says that the input named the target; several sources may then
 	// share a repository.
 	named bool
+}
+
+// Name returns what the inputs call the image, normalised: the original name.
+func (p Pair) Name() ref.Ref {
+	if p.Original.Path == "" {
+		return p.Source
+	}
+	return p.Original
 }
 
 // Rewrite returns what takes the place of a spelling: the target, with a tag
@@ -57,13 +72,13 @@ func (p Pair) Rewrite(spelling string) string {
 // Pairs names the targets of all images and proves that nothing meets there:
 // no two repositories become one, no tag stands for two images, also where a
 // registry takes no notice of case. The same image under several spellings is
-// one pair. The pairs are sorted by their sources.
+// one pair. The pairs are sorted by their names.
 //
 // Where the set is not one-to-one, or a name does not fit the target, the error
 // is a [ConflictError] that lists all of it. Text that is no reference is
 // another error.
 func Pairs(mentions []Mention, n *Naming) ([]Pair, error) {
-	m := &matcher{naming: n, bySource: make(map[ref.Ref][]*Pair)}
+	m := &matcher{naming: n, byName: make(map[ref.Ref][]*Pair)}
 	var wrong []error
 	for _, named := range []bool{true, false} { // a target that is named somewhere holds everywhere
 		for _, mention := range mentions {
@@ -91,9 +106,9 @@ func at(place string, err error) error {
 
 // A matcher collects pairs.
 type matcher struct {
-	naming   *Naming
-	bySource map[ref.Ref][]*Pair // :: normalised source → where it goes
-	unfit    []Conflict
+	naming *Naming
+	byName map[ref.Ref][]*Pair // :: normalised name → where it goes
+	unfit  []Conflict
 }
 
 // add takes in one mention.
@@ -102,37 +117,63 @@ func (m *matcher) add(mention Mention) error {
 	if err != nil {
 		return err
 	}
-	source := r.WithDefaultTag()
-	known := m.bySource[source]
+	name := r.WithDefaultTag()
+	known := m.byName[name]
 	if mention.Target == "" && len(known) > 0 {
 		for _, p := range known {
 			p.Spellings = append(p.Spellings, mention.Written)
 		}
 		return nil
 	}
-	p := &Pair{Source: source, Spellings: []string{mention.Written}, named: mention.Target != ""}
+	p := &Pair{Source: name, Spellings: []string{mention.Written}, named: mention.Target != ""}
+	if err := p.movedTo(mention.From); err != nil {
+		return err
+	}
 	if p.named {
-		p.Target, err = m.naming.explicit(source, mention.Target)
+		p.Target, err = m.naming.explicit(name, mention.Target)
 		if err != nil {
 			return err
 		}
-	} else if p.Target, err = m.naming.Target(source); err != nil {
-		m.unfit = append(m.unfit, Conflict{Sources: []string{source.String()}, Why: err.Error()})
+	} else if p.Target, err = m.naming.Target(name); err != nil {
+		m.unfit = append(m.unfit, Conflict{Sources: []string{name.String()}, Why: err.Error()})
 	}
+	p.Target.Digest = p.Source.Digest
 	for _, k := range known {
 		if k.Target == p.Target {
 			k.Spellings = append(k.Spellings, mention.Written)
 			return nil
 		}
 	}
-	m.bySource[source] = append(known, p)
+	m.byName[name] = append(known, p)
+	return nil
+}
+
+// movedTo notes where an earlier relocation moved the image.
+func (p *Pair) movedTo(from string) error {
+	if from == "" {
+		return nil
+	}
+	now, err := ref.Parse(from)
+	if err != nil {
+		return fmt.Errorf("%s was relocated: %w", p.Source, err)
+	}
+	name := p.Source
+	switch {
+	case name.Digest != "" && now.Digest == "":
+		now.Digest = name.Digest
+	case name.Digest != "" && now.Digest != name.Digest:
+		return fmt.Errorf("%s was relocated to %s, which has another digest", name, now)
+	}
+	if now = now.WithDefaultTag(); now != name {
+		p.Source, p.Original = now, name
+	}
 	return nil
 }
 
 // pairs returns what was collected, sorted.
 func (m *matcher) pairs() []Pair {
 	var pairs []Pair
-	for _, all := range m.bySource {
+	for _, all := range m.byName {
 		for _, p := range all {
 			slices.Sort(p.Spellings)
 			p.Spellings = slices.Compact(p.Spellings)
@@ -142,7 +183,7 @@ func (m *matcher) pairs() []Pair {
 		}
 	}
 	slices.SortFunc(pairs, func(a, b Pair) int {
-		return cmp.Or(cmp.Compare(a.Source.String(), b.Source.String()), cmp.Compare(a.Target.String(), b.Target.String()))
+		return cmp.Or(cmp.Compare(a.Name().String(), b.Name().String()), cmp.Compare(a.Target.String(), b.Target.String()))
 	})
 	slices.SortFunc(m.unfit, func(a, b Conflict) int { return slices.Compare(a.Sources, b.Sources) })
 	return pairs
