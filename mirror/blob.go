@@ -22,11 +22,21 @@ import (
 // without a byte, or where no place is left that has the blob. What was read
 // until then is good to go on from, later.
 func (m *Mirror) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
+	return m.openBlob(ctx, n, d, off, -1)
+}
+
+// BlobRange is Blob for the bytes from off to end. A place that cannot open a
+// part is asked for all the rest, and left in the middle.
+func (m *Mirror) BlobRange(ctx context.Context, n ref.Name, d oci.Digest, off, end int64) (oci.Blob, error) {
+	return m.openBlob(ctx, n, d, off, end)
+}
+
+func (m *Mirror) openBlob(ctx context.Context, n ref.Name, d oci.Digest, off, end int64) (oci.Blob, error) {
 	places, err := m.plan(OpBlob, n.WithDigest(d), false)
 	if err != nil {
 		return oci.Blob{}, err
 	}
-	b := &body{m: m, ref: n.WithDigest(d), places: m.trusted(d, places), all: places, size: -1, pos: off}
+	b := &body{m: m, ref: n.WithDigest(d), places: m.trusted(d, places), all: places, size: -1, pos: off, end: end}
 	b.out, b.tries, b.pause = make([]bool, len(b.places)), make([]int, len(b.places)), make([]time.Duration, len(b.places))
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	q := question{m: m, op: OpBlob, ref: b.ref, places: b.places}
@@ -61,6 +71,7 @@ type body struct {
 	size      int64      // of the whole blob; -1 unknown
 	mediaType string     // as the first place called it
 	pos       int64      // bytes given, counted from the start of the blob
+	end       int64      // where the part that is read ends; -1: with the blob
 	err       error      // the end of all reading; nil so far
 
 	stream  io.ReadCloser // nil: to be opened
@@ -79,7 +90,7 @@ type body struct {
 // open opens the blob at a place, where the body stands. The caller holds the
 // mutex, or has the body for itself.
 func (b *body) open(ctx context.Context, p Place) error {
-	got, err := p.Reader.Blob(ctx, p.Name, b.ref.Digest, b.pos)
+	got, err := b.ask(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -100,6 +111,21 @@ func (b *body) open(ctx context.Context, p Place) error {
 		b.mediaType = got.MediaType
 	}
 	return nil
+}
+
+func (b *body) ask(ctx context.Context, p Place) (oci.Blob, error) {
+	if part, ok := p.Reader.(oci.Ranger); ok && b.end >= 0 {
+		return part.BlobRange(ctx, p.Name, b.ref.Digest, b.pos, b.end)
+	}
+	return p.Reader.Blob(ctx, p.Name, b.ref.Digest, b.pos)
+}
+
+// until returns where the body ends, -1 where that is not known.
+func (b *body) until() int64 {
+	if b.end >= 0 && (b.size < 0 || b.end < b.size) {
+		return b.end
+	}
+	return b.size
 }
 
 // A sizeError says that two places have blobs of two sizes under one digest.
@@ -127,7 +153,7 @@ func (b *body) Read(p []byte) (int, error) {
 			return 0, b.err
 		case b.ctx.Err() != nil:
 			return 0, b.finish(context.Cause(b.ctx))
-		case b.pos == b.size:
+		case b.pos == b.until():
 			return 0, b.finish(io.EOF)
 		case len(p) == 0:
 			return 0, nil
@@ -150,8 +176,9 @@ func (b *body) Read(p []byte) (int, error) {
 // read reads once from the stream. Where that fails the stream is over; the
 // error is io.EOF alone where the blob is over too.
 func (b *body) read(p []byte) (int, error) {
-	if b.size >= 0 {
-		p = p[:min(int64(len(p)), b.size-b.pos)]
+	end := b.until()
+	if end >= 0 {
+		p = p[:min(int64(len(p)), end-b.pos)]
 	}
 	b.idle.Reset(b.m.cfg.Idle)
 	n, err := b.stream.Read(p)
@@ -163,12 +190,12 @@ func (b *body) read(p []byte) (int, error) {
 		b.progress(int64(n))
 	}
 	switch {
-	case err == nil || b.pos == b.size:
+	case err == nil || b.pos == end:
 		return n, nil // the end is found by the next read
-	case err == io.EOF && b.size < 0:
+	case err == io.EOF && end < 0:
 		return n, io.EOF
 	case err == io.EOF:
-		err = fmt.Errorf("the body ended %d bytes early: %w", b.size-b.pos, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("the body ended %d bytes early: %w", end-b.pos, io.ErrUnexpectedEOF)
 	}
 	b.broke(err, stalled)
 	return n, err

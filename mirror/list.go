@@ -75,3 +75,25 @@ func (m *Mirror) Referrers(ctx context.Context, n ref.Name, d oci.Digest, artifa
 	}
 	return found, err
 }
+
+// Subjects asks the places that may answer tags what their referrers API says,
+// as Referrers does. ErrUnsupported means that the original has none.
+func (m *Mirror) Subjects(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.Descriptor, error) {
+	var found []oci.Descriptor
+	err := m.ask(ctx, OpReferrers, n.WithDigest(d), true, func(ctx context.Context, p Place) error {
+		l, ok := p.Reader.(oci.SubjectLister)
+		if !ok {
+			return errNoLists
+		}
+		got, err := l.Subjects(ctx, p.Name, d)
+		if err == nil && len(got) == 0 {
+			return errNone
+		}
+		found = got
+		return err
+	})
+	if errors.Is(err, errNone) {
+		return nil, nil // the original said so
+	}
+	return found, err
+}

@@ -95,6 +95,8 @@ var (
 	_ oci.Reader          = (*Mirror)(nil)
 	_ oci.Lister          = (*Mirror)(nil)
 	_ oci.ReferrersLister = (*Mirror)(nil)
+	_ oci.SubjectLister   = (*Mirror)(nil)
+	_ oci.Ranger          = (*Mirror)(nil)
 )
 
 // New returns a Mirror. It holds nothing that has to be closed.

@@ -49,6 +49,50 @@ type Mounter interface {
 	Mount(ctx context.Context, to, from ref.Name, d Digest) error
 }
 
+// A Pusher is a [Writer] that can be told more, and says more, about a push.
+type Pusher interface {
+	// PushBlob stores a blob as PutBlob does, without asking first whether it
+	// is there. It reports whether the blob was mounted, so that no byte of it
+	// was sent.
+	PushBlob(ctx context.Context, n ref.Name, d Descriptor, open Source, p Push) (mounted bool, err error)
+	// PushManifest stores a manifest under a tag, or where tag is "" by its
+	// digest alone. It reports whether the place lists the manifest as a
+	// referrer of its subject (distribution-spec 1.1, OCI-Subject).
+	PushManifest(ctx context.Context, n ref.Name, m Manifest, tag string) (listed bool, err error)
+}
+
+// A Push says more about a blob that is pushed. The zero value says nothing.
+type Push struct {
+	// From is another repository of the place that has the blob, to mount it
+	// from; where the place does not mount, the blob is pushed. An empty path
+	// means none.
+	From ref.Name
+	// Session is an upload that an earlier process began, to go on with; ""
+	// for none. One that is gone costs a request.
+	Session string
+	// Confirmed, if not nil, is told of each upload that could be gone on with
+	// later: its session and the bytes that the place has. It is called
+	// between two requests and must return fast. A session may hold a
+	// signature: whoever keeps it keeps it to themselves.
+	Confirmed func(session string, size int64)
+}
+
+// A Ranger is a [Reader] that can open a part of a blob.
+type Ranger interface {
+	// BlobRange is Blob for the bytes from off to end, the latter not
+	// included.
+	BlobRange(ctx context.Context, n ref.Name, d Digest, off, end int64) (Blob, error)
+}
+
+// A SubjectLister is a [ReferrersLister] that can be asked for what its
+// referrers API says alone.
+type SubjectLister interface {
+	// Subjects is Referrers without the referrers tag schema. The error is
+	// ErrUnsupported where there is no referrers API; then the list, if there
+	// is one, stands under the tag [FallbackTag].
+	Subjects(ctx context.Context, n ref.Name, d Digest) ([]Descriptor, error)
+}
+
 // A Deleter can delete. What is not there is ErrNotFound, what may not be
 // deleted is ErrUnsupported or ErrDenied.
 type Deleter interface {

@@ -86,6 +86,36 @@ func (e *Endpoint) statByRange(ctx context.Context, n ref.Name, d oci.Digest) (o
 // where it stands. A registry that does not honour the offset is read up to
 // there, within MaxSkip; beyond, the error is ErrUnsupported.
 func (e *Endpoint) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
+	return e.openBlob(ctx, n, d, off, toEnd)
+}
+
+// BlobRange is Blob for a part. A registry that does not honour ranges is
+// ErrUnsupported, unless the part starts at the beginning.
+func (e *Endpoint) BlobRange(ctx context.Context, n ref.Name, d oci.Digest, off, end int64) (oci.Blob, error) {
+	if end <= off {
+		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "the range from %d to %d is empty", off, end)
+	}
+	b, err := e.openBlob(ctx, n, d, off, end)
+	b.Body = limitBody(b.Body, end-off)
+	return b, err
+}
+
+// limitBody ends a body after n bytes: a registry that does not honour ranges
+// sends more.
+func limitBody(rc io.ReadCloser, n int64) io.ReadCloser {
+	if rc == nil {
+		return nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(rc, n), rc}
+}
+
+// toEnd is the end of a range that has none.
+const toEnd = -1
+
+func (e *Endpoint) openBlob(ctx context.Context, n ref.Name, d oci.Digest, off, end int64) (oci.Blob, error) {
 	if err := checkDigest(n, d); err != nil {
 		return oci.Blob{}, err
 	}
@@ -93,8 +123,12 @@ func (e *Endpoint) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64
 		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "the offset %d is negative", off)
 	}
 	x := e.blobRequest(http.MethodGet, n, d)
-	if off > 0 {
-		x.header.Set("Range", "bytes="+strconv.FormatInt(off, 10)+"-")
+	if off > 0 || end != toEnd {
+		span := "bytes=" + strconv.FormatInt(off, 10) + "-"
+		if end != toEnd {
+			span += strconv.FormatInt(end-1, 10)
+		}
+		x.header.Set("Range", span)
 		if etag := e.etags.get(d); etag != "" {
 			x.header.Set("If-Range", etag)
 		}
@@ -104,7 +138,7 @@ func (e *Endpoint) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64
 	if err != nil {
 		return oci.Blob{}, err
 	}
-	size, err := e.position(res, d, off)
+	size, err := e.position(res, d, off, end)
 	if err != nil {
 		res.Body.Close()
 		return oci.Blob{}, err
@@ -115,14 +149,14 @@ func (e *Endpoint) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64
 
 // position checks that the body starts at off, or reads up to there. It
 // returns the size of the whole blob, -1 where nobody said.
-func (e *Endpoint) position(res *http.Response, d oci.Digest, off int64) (int64, error) {
+func (e *Endpoint) position(res *http.Response, d oci.Digest, off, end int64) (int64, error) {
 	if err := checkBlobAnswer(res, d); err != nil {
 		return 0, err
 	}
 	switch res.StatusCode {
 	case http.StatusPartialContent:
 		cr, err := parseContentRange(res.Header.Get("Content-Range"))
-		if err != nil || cr.first != off || (cr.total >= 0 && cr.last != cr.total-1) ||
+		if err != nil || cr.first != off || !cr.endsAt(end) ||
 			(res.ContentLength >= 0 && res.ContentLength != cr.last-cr.first+1) {
 			return 0, badRange(res, off)
 		}
@@ -182,6 +216,11 @@ func badRange(res *http.Response, off int64) error {
 type contentRange struct {
 	first, last int64 // -1 where the range could not be satisfied
 	total       int64 // -1 where it is not known
+}
+
+// endsAt reports whether the range goes to end, or to the end of the content.
+func (r contentRange) endsAt(end int64) bool {
+	return r.last == end-1 || r.last == r.total-1 || end == toEnd && r.total < 0
 }
 
 // parseContentRange reads "bytes 5-9/10", "bytes 5-9/*" and "bytes */10" (RFC

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 
@@ -33,6 +34,7 @@ type push struct {
 	name ref.Name
 	blob oci.Descriptor
 	open oci.Source
+	how  oci.Push
 
 	session  *session // nil: a new one is needed
 	sessions int
@@ -43,15 +45,47 @@ type push struct {
 	last     error // why the last session was given up
 }
 
-func (e *Endpoint) putChunks(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source) error {
-	p := &push{e: e, name: n, blob: d, open: open, chunk: e.sizes.first, most: e.sizes.most}
+// errMounted ends a push that was none.
+var errMounted = errors.New("the blob is mounted")
+
+func (e *Endpoint) putChunks(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source, how oci.Push) (mounted bool, err error) {
+	p := &push{e: e, name: n, blob: d, open: open, how: how, chunk: e.sizes.first, most: e.sizes.most}
 	defer p.drop()
+	p.takeUp(ctx)
+	err = p.run(ctx)
+	if err == errMounted {
+		return true, nil
+	}
+	return false, err
+}
+
+// takeUp goes on with a session of an earlier process, where the registry
+// still has it.
+func (p *push) takeUp(ctx context.Context) {
+	u, err := url.Parse(p.how.Session)
+	if err != nil || p.how.Session == "" {
+		return
+	}
+	p.session = &session{name: p.name, location: u}
+	has, err := p.status(ctx)
+	if err != nil || has > p.blob.Size {
+		p.session = nil
+		return
+	}
+	p.off, p.sessions, p.chunk = has, 1, p.most
+}
+
+func (p *push) run(ctx context.Context) error {
+	e := p.e
 	retry := e.client.cfg.Retry
 	failures, best := 0, int64(0)
 	for {
 		err := p.step(ctx)
 		if err == io.EOF {
 			return nil
+		}
+		if err == errMounted {
+			return err
 		}
 		if err == nil {
 			if p.off > best {
@@ -80,9 +114,12 @@ func (p *push) step(ctx context.Context) error {
 		if p.sessions == maxSessions {
 			return &oci.Error{Kind: oci.ErrUnsupported, Message: "the upstream does not take the blob in chunks", Err: p.last}
 		}
-		s, err := p.e.newSession(ctx, p.name, p.blob.Digest)
+		s, err := p.e.begin(ctx, p.name, p.blob.Digest, p.how.From)
 		if err != nil {
 			return err
+		}
+		if s == nil {
+			return errMounted
 		}
 		p.session, p.off = s, 0
 		p.sessions++
@@ -134,6 +171,9 @@ func (p *push) patch(ctx context.Context) error {
 	}
 	p.off = want
 	p.chunk = max(min(p.chunk*2, p.most), p.session.min)
+	if p.how.Confirmed != nil {
+		p.how.Confirmed(p.session.location.String(), p.off)
+	}
 	return nil
 }
 

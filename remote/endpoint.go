@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -83,6 +84,8 @@ type Endpoint struct {
 	auth   *authorizer
 	etags  etags
 	sizes  uploadSizes
+
+	noReferrers atomic.Bool // the referrers API is not there
 }
 
 var (
@@ -90,6 +93,8 @@ var (
 	_ oci.Lister          = (*Endpoint)(nil)
 	_ oci.Catalog         = (*Endpoint)(nil)
 	_ oci.ReferrersLister = (*Endpoint)(nil)
+	_ oci.SubjectLister   = (*Endpoint)(nil)
+	_ oci.Ranger          = (*Endpoint)(nil)
 )
 
 // Endpoint returns the registry that cfg describes. Nothing is asked yet; the

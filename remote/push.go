@@ -18,19 +18,16 @@ import (
 
 var (
 	_ oci.Writer  = (*Endpoint)(nil)
+	_ oci.Pusher  = (*Endpoint)(nil)
 	_ oci.Mounter = (*Endpoint)(nil)
-	_ oci.Deleter = (*Endpoint)(nil)
 )
 
 // PutBlob pushes a blob: up to 64 MiB in one request, above that in chunks
 // that are resumed. Its size must be known. Where the source fails, the error
 // is the source's; where its content is not that of the digest, ErrMismatch.
 func (e *Endpoint) PutBlob(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source) error {
-	if err := checkDigest(n, d.Digest); err != nil {
+	if err := checkPush(n, d); err != nil {
 		return err
-	}
-	if d.Size < 0 {
-		return oci.Errorf(oci.ErrInvalid, oci.CodeSizeInvalid, "the size of %s is not known", d.Digest)
 	}
 	if !e.cfg.AssumeAbsent {
 		switch _, err := e.headBlob(ctx, n, d.Digest); kindOf(err) {
@@ -41,17 +38,36 @@ func (e *Endpoint) PutBlob(ctx context.Context, n ref.Name, d oci.Descriptor, op
 			return err
 		}
 	}
+	_, err := e.PushBlob(ctx, n, d, open, oci.Push{})
+	return err
+}
+
+func checkPush(n ref.Name, d oci.Descriptor) error {
+	if d.Size < 0 {
+		return oci.Errorf(oci.ErrInvalid, oci.CodeSizeInvalid, "the size of %s is not known", d.Digest)
+	}
+	return checkDigest(n, d.Digest)
+}
+
+// PushBlob pushes a blob without a HEAD: two requests for up to 64 MiB, one
+// where it is mounted.
+func (e *Endpoint) PushBlob(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source, p oci.Push) (mounted bool, err error) {
+	if err := checkPush(n, d); err != nil {
+		return false, err
+	}
+	free, err := e.client.limits.enter(ctx, limitKey{hostPort(e.base), KindUpload})
+	if err != nil {
+		return false, err
+	}
+	defer free()
 	if d.Size > e.sizes.whole {
-		return e.putChunks(ctx, n, d, open)
+		return e.putChunks(ctx, n, d, open, p)
 	}
 	retry := e.client.cfg.Retry
 	for failures := 1; ; failures++ {
-		err := e.putWhole(ctx, n, d, open)
-		if err == nil || failures >= retry.attempts() || !retry.again(err) {
-			return err
-		}
-		if !sleep(ctx, retry.delay(failures)) {
-			return err
+		mounted, err := e.putWhole(ctx, n, d, open, p.From)
+		if err == nil || failures >= retry.attempts() || !retry.again(err) || !sleep(ctx, retry.delay(failures)) {
+			return mounted, err
 		}
 	}
 }
@@ -62,11 +78,11 @@ func (r Retry) again(err error) bool {
 	return r.helps(err) || ok && told.Code == oci.CodeBlobUploadUnknown
 }
 
-// putWhole pushes a blob with a POST and a PUT.
-func (e *Endpoint) putWhole(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source) error {
-	s, err := e.newSession(ctx, n, d.Digest)
-	if err != nil {
-		return err
+// putWhole pushes a blob with a POST and a PUT, or mounts it with the POST.
+func (e *Endpoint) putWhole(ctx context.Context, n ref.Name, d oci.Descriptor, open oci.Source, from ref.Name) (mounted bool, err error) {
+	s, err := e.begin(ctx, n, d.Digest, from)
+	if err != nil || s == nil {
+		return err == nil, err
 	}
 	var sent *checked
 	body := &payload{size: d.Size, open: func() (io.ReadCloser, error) {
@@ -77,10 +93,10 @@ func (e *Endpoint) putWhole(ctx context.Context, n ref.Name, d oci.Descriptor, o
 	err = e.commit(ctx, s, d.Digest, body)
 	if sent != nil {
 		if bad := sent.verdict(); bad != nil {
-			return bad // the source is wrong, whatever the registry makes of it
+			return false, bad // the source is wrong, whatever the registry makes of it
 		}
 	}
-	return err
+	return false, err
 }
 
 // checked verifies what is read. The transport may still be reading when its
@@ -217,7 +233,7 @@ func (e *Endpoint) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, 
 	if len(tags) > 0 {
 		q["tag"] = tags[:min(len(tags), maxTagParams)]
 	}
-	done, err := e.putManifest(ctx, n, m, string(m.Digest), q)
+	done, _, err := e.putManifest(ctx, n, m, string(m.Digest), q)
 	if err != nil {
 		return err
 	}
@@ -229,15 +245,33 @@ func (e *Endpoint) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, 
 			// Put by a bare tag, it would get a digest of sha256.
 			return oci.Errorf(oci.ErrUnsupported, oci.CodeUnsupported, "the upstream cannot tag a manifest of digest algorithm %s", m.Digest.Algorithm())
 		}
-		if _, err := e.putManifest(ctx, n, m, tag, nil); err != nil {
+		if _, _, err := e.putManifest(ctx, n, m, tag, nil); err != nil {
 			return fmt.Errorf("tag %s: %w", tag, err)
 		}
 	}
 	return nil
 }
 
-// putManifest returns the tags that the registry says it set.
-func (e *Endpoint) putManifest(ctx context.Context, n ref.Name, m oci.Manifest, as string, q url.Values) (map[string]bool, error) {
+// PushManifest puts the manifest by the tag, or where there is none by its
+// digest: one request.
+func (e *Endpoint) PushManifest(ctx context.Context, n ref.Name, m oci.Manifest, tag string) (listed bool, err error) {
+	if tag != "" && oci.Algorithm(m.Digest) != oci.Algorithm("") {
+		return false, e.PutManifest(ctx, n, m, tag) // by the tag alone it would get another digest
+	}
+	r := n.WithDigest(m.Digest)
+	if tag != "" {
+		r = n.WithTag(tag)
+	}
+	if err := checkRef(r); err != nil {
+		return false, err
+	}
+	_, listed, err = e.putManifest(ctx, n, m, r.Identifier(), nil)
+	return listed, err
+}
+
+// putManifest returns the tags that the registry says it set, and whether it
+// lists the manifest as a referrer.
+func (e *Endpoint) putManifest(ctx context.Context, n ref.Name, m oci.Manifest, as string, q url.Values) (done map[string]bool, listed bool, err error) {
 	res, err := e.run(ctx, exchange{
 		kind: KindManifest, method: http.MethodPut, name: n, scopes: e.pushScopes(n),
 		url: e.url(n, "manifests/"+as, q), header: http.Header{"Content-Type": {m.MediaType}},
@@ -247,30 +281,42 @@ func (e *Endpoint) putManifest(ctx context.Context, n ref.Name, m oci.Manifest, 
 		want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted},
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer discard(res)
-	done := make(map[string]bool)
+	done = make(map[string]bool)
 	for _, value := range res.Header.Values("OCI-Tag") {
 		for tag := range strings.SplitSeq(value, ",") {
 			done[strings.TrimSpace(tag)] = true
 		}
 	}
-	return done, checkStored(res, m.Digest)
+	return done, res.Header.Get("OCI-Subject") != "", checkStored(res, m.Digest)
 }
 
-// Mount asks the registry to make a blob of another of its repositories
-// readable in to. Where it does not, the error is ErrNotFound, and the upload
-// that it offered instead is cancelled.
-func (e *Endpoint) Mount(ctx context.Context, to, from ref.Name, d oci.Digest) error {
-	if err := checkDigest(to, d); err != nil {
-		return err
+// begin starts an upload; from a repository with a path it asks for a mount
+// first. A nil session says that the blob is mounted. A registry that does not
+// mount may offer an upload instead, which is then taken, or refuse for any
+// reason that has to do with the other repository.
+func (e *Endpoint) begin(ctx context.Context, n ref.Name, d oci.Digest, from ref.Name) (*session, error) {
+	if from.Path == "" || from.Path == n.Path {
+		return e.newSession(ctx, n, d)
 	}
+	s, err := e.mount(ctx, n, from, d)
+	switch kindOf(err) {
+	case oci.ErrUnauthorized, oci.ErrDenied, oci.ErrNotFound, oci.ErrInvalid, oci.ErrUnsupported:
+		return e.newSession(ctx, n, d)
+	}
+	return s, err
+}
+
+// mount asks for a mount. The session is what the registry offers instead, nil
+// where it mounted.
+func (e *Endpoint) mount(ctx context.Context, to, from ref.Name, d oci.Digest) (*session, error) {
 	q := url.Values{"mount": {string(d)}}
 	scopes := e.pushScopes(to)
 	if from.Path != "" {
 		if err := checkName(from); err != nil {
-			return err
+			return nil, err
 		}
 		q.Set("from", e.below+from.Path)
 		scopes = append(scopes, e.scope(from, "pull"))
@@ -280,16 +326,32 @@ func (e *Endpoint) Mount(ctx context.Context, to, from ref.Name, d oci.Digest) e
 		url: e.url(to, "blobs/uploads/", q), want: []int{http.StatusCreated, http.StatusAccepted},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer discard(res)
 	if res.StatusCode == http.StatusCreated {
-		return checkStored(res, d)
+		return nil, checkStored(res, d)
 	}
 	s := &session{name: to}
-	if e.advance(s, res) == nil {
-		e.cancel(ctx, s)
+	if err := e.advance(s, res); err != nil {
+		return nil, err
 	}
+	s.min, _ = parseCount(res.Header.Get("OCI-Chunk-Min-Length"))
+	return s, nil
+}
+
+// Mount asks the registry to make a blob of another of its repositories
+// readable in to. Where it does not, the error is ErrNotFound, and the upload
+// that it offered instead is cancelled.
+func (e *Endpoint) Mount(ctx context.Context, to, from ref.Name, d oci.Digest) error {
+	if err := checkDigest(to, d); err != nil {
+		return err
+	}
+	s, err := e.mount(ctx, to, from, d)
+	if err != nil || s == nil {
+		return err
+	}
+	e.cancel(ctx, s)
 	return oci.Errorf(oci.ErrNotFound, oci.CodeBlobUnknown, "the upstream does not mount the blob")
 }
 
@@ -301,43 +363,4 @@ func (e *Endpoint) cancel(ctx context.Context, s *session) {
 	if res, err := e.run(ctx, x); err == nil {
 		discard(res)
 	}
-}
-
-// DeleteTag deletes a tag. ErrUnsupported where the registry cannot.
-func (e *Endpoint) DeleteTag(ctx context.Context, n ref.Name, tag string) error {
-	if err := checkRef(n.WithTag(tag)); err != nil {
-		return err
-	}
-	return e.delete(ctx, n, KindManifest, "manifests/"+tag)
-}
-
-// DeleteManifest deletes a manifest with its tags.
-func (e *Endpoint) DeleteManifest(ctx context.Context, n ref.Name, d oci.Digest) error {
-	if err := checkDigest(n, d); err != nil {
-		return err
-	}
-	return e.delete(ctx, n, KindManifest, "manifests/"+string(d))
-}
-
-// DeleteBlob deletes a blob from its repository.
-func (e *Endpoint) DeleteBlob(ctx context.Context, n ref.Name, d oci.Digest) error {
-	if err := checkDigest(n, d); err != nil {
-		return err
-	}
-	return e.delete(ctx, n, KindBlob, "blobs/"+string(d))
-}
-
-func (e *Endpoint) delete(ctx context.Context, n ref.Name, kind Kind, below string) error {
-	res, err := e.run(ctx, exchange{
-		kind: kind, method: http.MethodDelete, name: n, scopes: []string{e.scope(n, "delete")},
-		url: e.url(n, below, nil), want: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent},
-	})
-	if told, ok := errors.AsType[*oci.Error](err); ok && told.Kind == oci.ErrInvalid {
-		told.Kind, told.Code = oci.ErrUnsupported, oci.CodeUnsupported // distribution-spec 1.1, "Deleting": 400 or 405
-	}
-	if err != nil {
-		return err
-	}
-	discard(res)
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -19,16 +20,42 @@ func (e *Endpoint) Referrers(ctx context.Context, n ref.Name, d oci.Digest, arti
 	if err := checkDigest(n, d); err != nil {
 		return nil, err
 	}
-	all, err := e.referrersAPI(ctx, n, d, artifactType)
-	switch {
-	case err == nil:
-		return all, nil
-	case errors.Is(err, errNoReferrers):
-	case kindOf(err) == oci.ErrNotFound, kindOf(err) == oci.ErrInvalid, kindOf(err) == oci.ErrUnsupported:
-	default:
+	all, err := e.subjects(ctx, n, d, artifactType)
+	if errors.Is(err, errNoReferrers) {
+		return e.referrersTag(ctx, n, d, artifactType)
+	}
+	return all, err
+}
+
+// Subjects asks the referrers API alone. That an endpoint has none is found
+// out once.
+func (e *Endpoint) Subjects(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.Descriptor, error) {
+	if err := checkDigest(n, d); err != nil {
 		return nil, err
 	}
-	return e.referrersTag(ctx, n, d, artifactType)
+	if e.noReferrers.Load() {
+		return nil, noReferrers(errNoReferrers)
+	}
+	all, err := e.subjects(ctx, n, d, "")
+	if errors.Is(err, errNoReferrers) {
+		e.noReferrers.Store(true)
+		return nil, noReferrers(err)
+	}
+	return all, err
+}
+
+func noReferrers(err error) error {
+	return &oci.Error{Kind: oci.ErrUnsupported, Code: oci.CodeUnsupported, Message: "the upstream has no referrers API", Err: err}
+}
+
+// subjects asks the API. The error is errNoReferrers where there is none.
+func (e *Endpoint) subjects(ctx context.Context, n ref.Name, d oci.Digest, artifactType string) ([]oci.Descriptor, error) {
+	all, err := e.referrersAPI(ctx, n, d, artifactType)
+	switch kindOf(err) {
+	case oci.ErrNotFound, oci.ErrInvalid, oci.ErrUnsupported:
+		return nil, fmt.Errorf("%w: %w", errNoReferrers, err)
+	}
+	return all, err
 }
 
 var errNoReferrers = errors.New("the answer is no list of referrers")

@@ -59,6 +59,11 @@ type ClientConfig struct {
 
 	Retry Retry
 
+	// Jobs bounds the requests that one host has at once, for each kind of
+	// request: the number is found out between 1 and Jobs, and goes down where
+	// the host answers 429 or 503. 0 means no bounds.
+	Jobs int
+
 	// Observe, if not nil, is told of every request on the wire once it is
 	// over: that is, when its body is closed. It is called from many
 	// goroutines and must return fast.
@@ -86,6 +91,7 @@ type Client struct {
 	now    func() time.Time
 	shared *Transport // of endpoints without one of their own
 	pauses pauses
+	limits limits
 
 	// The life of token requests, which outlive the requests that need them.
 	ctx  context.Context
@@ -99,7 +105,7 @@ type Client struct {
 
 // NewClient returns a Client. Whoever made it closes it.
 func NewClient(cfg ClientConfig) *Client {
-	c := &Client{cfg: cfg, log: cfg.Log, now: cfg.Now}
+	c := &Client{cfg: cfg, log: cfg.Log, now: cfg.Now, limits: limits{most: cfg.Jobs}}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -48,7 +48,7 @@ type payload struct {
 func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	w.over.begin()
 	rec := &record{c: c, over: w.over, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
-	if err := c.pass(ctx, rec.ev.Host); err != nil {
+	if err := rec.enter(ctx); err != nil {
 		rec.finish(ClassPaused, 0)
 		return nil, err
 	}
@@ -130,10 +130,31 @@ type record struct {
 	ev    Event // written before the body is handed out
 	sent  atomic.Int64
 	once  sync.Once
+
+	free  func() // gives back the place at the host; nil where none was taken
+	epoch int    // of that place's window
+}
+
+func (r *record) key() limitKey { return limitKey{r.ev.Host, pool(r.ev.Kind)} }
+
+// enter waits until the request may be sent.
+func (r *record) enter(ctx context.Context) error {
+	if k := r.key(); k.kind != KindUpload && k.kind != KindToken {
+		var err error
+		if r.free, err = r.c.limits.enter(ctx, k); err != nil {
+			return err
+		}
+	}
+	if err := r.c.pass(ctx, r.ev.Host); err != nil {
+		return err
+	}
+	r.epoch = r.c.limits.epoch(r.key())
+	return nil
 }
 
 func (r *record) answered(res *http.Response) {
 	r.ev.Code = res.StatusCode
+	r.c.limits.answered(r.key(), r.epoch, res.StatusCode)
 	if s := res.Header.Get("RateLimit-Remaining"); s != "" {
 		n, _, _ := strings.Cut(s, ";")
 		if v, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64); err == nil {
@@ -144,6 +165,9 @@ func (r *record) answered(res *http.Response) {
 
 func (r *record) finish(class Class, received int64) {
 	r.once.Do(func() {
+		if r.free != nil {
+			r.free()
+		}
 		r.ev.Class, r.ev.Bytes, r.ev.Sent, r.ev.Duration = class, received, r.sent.Load(), r.c.now().Sub(r.start)
 		r.c.log.Debug("upstream request", "endpoint", r.ev.Endpoint, "host", r.ev.Host, "kind", string(r.ev.Kind), "method", r.ev.Method,
 			"code", r.ev.Code, "bytes", r.ev.Bytes, "sent", r.ev.Sent, "dur", r.ev.Duration, "class", string(class))

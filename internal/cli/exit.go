@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes. The numbers are fixed; those of commands that are not here
-// yet (3) are left free for them.
+// The exit codes. The numbers are fixed.
 const (
 	exitDone     = 0 // done
 	exitFailed   = 1 // the work failed
 	exitUsage    = 2 // the command line or the configuration is wrong
+	exitSome     = 3 // some images failed
 	exitLossy    = 4 // a conversion would lose something
 	exitConflict = 5 // the plan conflicts, nothing was written
 	exitAuth     = 6 // not authorised

@@ -167,3 +167,12 @@ func suggest(name string, known []string) string {
 	}
 	return ""
 }
+
+// machineOf returns the machine whose files are read.
+func machineOf(root string, env Env) conf.Machine {
+	return conf.Machine{Root: root, Stdin: env.Stdin, Getenv: env.Getenv}
+}
+
+// plainView is a reading without any rules: every registry is where its name
+// says.
+func plainView() *view { return newView(native, rules.Native(), rules.Config{}) }

@@ -207,3 +207,6 @@ func DigestOf(c Content) oci.Digest {
 	}
 	return oci.FromHash("sha256:", h)
 }
+
+// Content returns a blob of a repository, and whether it is there.
+func (s *Shelf) Content(path string, d oci.Digest) (Content, bool) { return s.blob(path, d) }

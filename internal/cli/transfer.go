@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/entrepot/entrepot/mirror"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/relocate"
+)
+
+// A transfer moves images as its flags say. Whoever opened it closes it.
+type transfer struct {
+	flags  *transferFlags
+	env    Env
+	cfg    relocate.Config
+	source *network
+	target *network
+	places []string // of the files that are removed when all is done
+}
+
+// open makes a transfer between registries. Nothing is asked of any.
+func (t *transferFlags) open(env Env) (*transfer, error) {
+	cfg, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.networkFlags.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Log, err = t.logger(env.Stderr); err != nil {
+		return nil, err
+	}
+	v, err := t.readRules(env)
+	if err != nil {
+		return nil, err
+	}
+	x := &transfer{flags: t, env: env, cfg: cfg}
+	net := networkConfig{jobs: t.jobs, retry: t.retry, log: cfg.Log}
+	if x.source, err = t.network(v, net, env); err != nil {
+		return nil, err
+	}
+	net.writes = true
+	if x.target, err = t.network(plainView(), net, env); err != nil {
+		x.close()
+		return nil, err
+	}
+	x.cfg.Source = mirror.New(mirror.Config{Plan: x.source.plan, Log: cfg.Log})
+	x.cfg.Target = registries{x.target}
+	x.cfg.Requests = func() (int64, int64) { return x.source.requests.Load(), x.target.requests.Load() }
+	return x, nil
+}
+
+func (x *transfer) close() {
+	for _, n := range []*network{x.source, x.target} {
+		if n != nil {
+			n.client.Close() // never fails
+		}
+	}
+}
+
+// run moves the images of the pairs. The error is that of the command.
+func (x *transfer) run(ctx context.Context, pairs []relocate.Pair) (relocate.Report, error) {
+	journal, err := x.openFiles(pairs)
+	if err != nil {
+		return relocate.Report{}, err
+	}
+	defer x.cfg.Have.Close()
+	bars := newProgress(x.env, x.flags.quiet, pairs)
+	x.cfg.Observe = bars.observe
+	rep, err := relocate.Run(ctx, x.cfg, pairs)
+	bars.finish(rep)
+	if bad := x.cfg.Journal.Close(); err == nil && bad != nil {
+		err = bad
+	}
+	if err == nil && journal != "" {
+		err = os.Remove(journal)
+	}
+	return rep, x.explain(ctx, rep, err, journal)
+}
+
+// openFiles opens the journal, and what was copied before. Those of our own
+// are a convenience: without a place for them there are none.
+func (x *transfer) openFiles(pairs []relocate.Pair) (journal string, err error) {
+	dir := userDir(x.env, "XDG_CACHE_HOME", ".cache")
+	if dir != "" {
+		dir = filepath.Join(dir, "entrepot")
+		if os.MkdirAll(dir, 0o700) != nil {
+			dir = ""
+		}
+	}
+	if dir != "" {
+		if x.cfg.Have, err = relocate.OpenHave(filepath.Join(dir, "copied")); err != nil {
+			x.cfg.Log.Warn("what was copied before is not known", "err", err)
+		}
+	}
+	journal = x.flags.journal
+	if journal == "" && dir != "" {
+		journal = filepath.Join(dir, journalName(pairs))
+	}
+	if journal == "" {
+		return "", nil
+	}
+	x.cfg.Journal, err = relocate.OpenJournal(journal)
+	if err != nil && x.flags.journal == "" {
+		x.cfg.Log.Warn("there is no journal to resume from", "err", err)
+		return "", nil
+	}
+	return journal, err
+}
+
+// journalName names the journal of a set of images.
+func journalName(pairs []relocate.Pair) string {
+	h := sha256.New()
+	for _, p := range pairs {
+		fmt.Fprintln(h, p.Source, p.Target)
+	}
+	return "journal-" + hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// explain gives the error of a run its exit code and hint.
+func (x *transfer) explain(ctx context.Context, rep relocate.Report, err error, journal string) error {
+	if err == nil {
+		return nil
+	}
+	again := "run the same command again: what is in place is not copied again"
+	if journal != "" {
+		again = "run the same command again: it goes on from " + journal
+	}
+	if conflict, ok := errors.AsType[*relocate.ExistsError](err); ok {
+		return &fault{exitConflict, conflict, "choose other tags, or another --on-existing"}
+	}
+	if errors.Is(err, relocate.ErrIncomplete) {
+		for _, img := range rep.Images {
+			if img.Error != "" {
+				printError(x.env.Stderr, fmt.Errorf("%s: %s", img.Source, img.Error), img.Hint)
+			}
+		}
+		return &fault{exitOf(rep), err, again}
+	}
+	if ctx.Err() != nil {
+		return failure(errors.New("interrupted"), again)
+	}
+	return err
+}
+
+// exitOf returns 6 where the credentials are all that was wrong.
+func exitOf(rep relocate.Report) int {
+	for _, img := range rep.Images {
+		if img.Class != relocate.Class(oci.ErrUnauthorized) && img.Class != relocate.Class(oci.ErrDenied) {
+			return exitSome
+		}
+	}
+	return exitAuth
+}
+
+// print writes the report where the flags want it.
+func (x *transfer) print(rep relocate.Report) error {
+	if x.flags.report != "" {
+		raw, err := json.MarshalIndent(rep, "", "  ")
+		if err == nil {
+			err = writeFile(x.flags.report, append(raw, '\n'))
+		}
+		if err != nil {
+			return failure(fmt.Errorf("--report: %w", err), "")
+		}
+	}
+	if x.flags.json {
+		enc := json.NewEncoder(x.env.Stdout)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(rep)
+	}
+	for _, img := range rep.Images {
+		if img.Result == relocate.Failed {
+			continue
+		}
+		if _, err := fmt.Fprintf(x.env.Stdout, "%s\t%s@%s\n", img.Result, img.Target, img.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile puts a file in its place whole, or not at all.
+func writeFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // where it was renamed, there is none
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if bad := f.Close(); err == nil {
+		err = bad
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	return err
+}

@@ -1,0 +1,156 @@
+package relocate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/entrepot/entrepot/oci"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A Platform chooses images of an index. Its zero fields choose any.
+type Platform struct {
+	OS           string
+	Architecture string
+	Variant      string
+}
+
+// ParsePlatform reads "linux/amd64" or "linux/arm/v7".
+func ParsePlatform(s string) (Platform, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
+		return Platform{}, fmt.Errorf("platform %q is not of the form os/architecture[/variant]", s)
+	}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return p, nil
+}
+
+// String returns the form that [ParsePlatform] reads.
+func (p Platform) String() string {
+	s := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+func (p Platform) matches(q *ispec.Platform) bool {
+	return q != nil && p.OS == q.OS && p.Architecture == q.Architecture && (p.Variant == "" || p.Variant == q.Variant)
+}
+
+// The annotations by which BuildKit's attestations name their image in the
+// same index.
+const (
+	attestationOf   = "vnd.docker.reference.digest"
+	attestationType = "vnd.docker.reference.type"
+)
+
+// chosen returns the images of an index that are wanted, with the attestations
+// that go with them.
+func (c Config) chosen(all []oci.Descriptor) []oci.Descriptor {
+	var some []oci.Descriptor
+	taken := map[string]bool{}
+	for _, d := range all {
+		if slices.ContainsFunc(c.Platforms, func(p Platform) bool { return p.matches(d.Platform) }) {
+			some = append(some, d)
+			taken[string(d.Digest)] = true
+		}
+	}
+	for _, d := range all {
+		if d.Annotations[attestationType] != "" && taken[d.Annotations[attestationOf]] {
+			some = append(some, d)
+		}
+	}
+	return some
+}
+
+// scope says what of an index a run copies, "" for all. What was finished for
+// one scope is not finished for another.
+func (r *run) scope() string {
+	if len(r.cfg.Platforms) == 0 {
+		return ""
+	}
+	var names []string
+	for _, p := range r.cfg.Platforms {
+		names = append(names, p.String())
+	}
+	slices.Sort(names)
+	s := strings.Join(slices.Compact(names), ",")
+	if r.cfg.TrimIndex {
+		s += " trimmed"
+	}
+	return s
+}
+
+// prepare applies the choice of platforms to the image.
+func (g *graph) prepare(context.Context) error {
+	if len(g.cfg.Platforms) == 0 || !oci.IsIndex(g.img.root.MediaType) {
+		return nil
+	}
+	links, err := g.img.root.Links()
+	if err != nil {
+		return err
+	}
+	some := g.cfg.chosen(links.Manifests)
+	if len(some) == 0 {
+		return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has no platform of %s; it has %s", g.scope(), platformsOf(links.Manifests))
+	}
+	if len(some) == len(links.Manifests) {
+		return nil
+	}
+	if !g.cfg.TrimIndex {
+		g.sparse = true
+		return nil
+	}
+	g.img.root, err = trim(g.img.root, some)
+	return err
+}
+
+func platformsOf(all []oci.Descriptor) string {
+	var names []string
+	for _, d := range all {
+		if d.Platform != nil && d.Platform.OS != "unknown" {
+			names = append(names, Platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}.String())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// trim returns the index with some of its manifests alone. The bytes of their
+// descriptors, and of all else in the index, stay as they are.
+func trim(m oci.Manifest, some []oci.Descriptor) (oci.Manifest, error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return oci.Manifest{}, oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "read index: %w", err)
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(doc["manifests"], &items); err != nil {
+		return oci.Manifest{}, oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "read index: %w", err)
+	}
+	var kept []json.RawMessage
+	for _, item := range items {
+		var d oci.Descriptor
+		if err := json.Unmarshal(item, &d); err != nil {
+			return oci.Manifest{}, oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "read index: %w", err)
+		}
+		if slices.ContainsFunc(some, func(s oci.Descriptor) bool { return s.Digest == d.Digest }) {
+			kept = append(kept, item)
+		}
+	}
+	list, err := json.Marshal(kept)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	doc["manifests"] = list
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	return oci.Manifest{MediaType: m.MediaType, Digest: oci.FromBytes(raw, m.Digest), Raw: raw}, nil
+}

@@ -1,0 +1,232 @@
+package relocate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// blobs knows where at the target each blob is. The repository that needs a
+// blob first becomes its home; all others mount it from there, and wait until
+// they can. The zero value knows nothing.
+type blobs struct {
+	mu sync.Mutex           // guards what follows
+	m  map[oci.Digest]*blob // :: digest → where it is
+}
+
+type blob struct {
+	size   int64
+	home   ref.Name                  // the first repository that had it; no path: none yet
+	leader chan struct{}             // closed when the upload to the first repository is over; nil where there is none
+	in     map[ref.Name]*flight[how] // :: repository → what is under way, or done
+}
+
+// How a blob got to where it is.
+type how int
+
+const (
+	wasThere how = iota
+	mounted
+	pushed
+)
+
+// place puts a blob into a repository by means of put, which is told the home
+// of the blob, or nothing where it is to be the home itself. Somebody else's
+// work counts as wasThere.
+func (b *blobs) place(ctx context.Context, n ref.Name, d oci.Descriptor, put func(home ref.Name) (how, error)) (how, error) {
+	b.mu.Lock()
+	one := b.get(d)
+	if f, ok := one.in[n]; ok {
+		b.mu.Unlock()
+		select {
+		case <-f.done:
+			return wasThere, f.err
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	f := &flight[how]{done: make(chan struct{})}
+	one.in[n] = f
+	f.value, f.err = b.fly(ctx, one, put)
+	if f.err == nil && one.home.Path == "" {
+		one.home = n
+	}
+	if f.err != nil {
+		delete(one.in, n)
+	}
+	b.mu.Unlock()
+	close(f.done)
+	return f.value, f.err
+}
+
+// fly waits for a home, or makes one. The caller holds the mutex, and holds it
+// again afterwards.
+func (b *blobs) fly(ctx context.Context, one *blob, put func(home ref.Name) (how, error)) (how, error) {
+	for one.home.Path == "" && one.leader != nil {
+		leader := one.leader
+		b.mu.Unlock()
+		var err error
+		select {
+		case <-leader:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		b.mu.Lock()
+		if err != nil {
+			return 0, err
+		}
+	}
+	home := one.home
+	if home.Path == "" {
+		leader := make(chan struct{})
+		one.leader = leader
+		// Whoever waits looks only once the mutex is free again, and then sees
+		// the home.
+		defer func() { one.leader = nil; close(leader) }()
+	}
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	return put(home)
+}
+
+func (b *blobs) get(d oci.Descriptor) *blob {
+	if b.m == nil {
+		b.m = make(map[oci.Digest]*blob)
+	}
+	one := b.m[d.Digest]
+	if one == nil {
+		one = &blob{size: d.Size, in: make(map[ref.Name]*flight[how])}
+		b.m[d.Digest] = one
+	}
+	return one
+}
+
+// forget notes that a repository has lost a blob.
+func (b *blobs) forget(n ref.Name, d oci.Digest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.m[d]
+	if one == nil {
+		return
+	}
+	delete(one.in, n)
+	if one.home == n {
+		one.home = ref.Name{}
+	}
+}
+
+// unique returns the size of all blobs together.
+func (b *blobs) unique() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var n int64
+	for _, one := range b.m {
+		n += one.size
+	}
+	return n
+}
+
+// isForeign reports whether a layer is not for registries to distribute: it
+// stays where its URLs say.
+func isForeign(d oci.Descriptor) bool {
+	return strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".foreign.")
+}
+
+// placeBlob puts a blob into the target's repository.
+func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
+	if isForeign(d) {
+		g.img.mu.Lock()
+		g.img.foreign++
+		g.img.mu.Unlock()
+		return nil
+	}
+	got, err := g.blobs.place(ctx, g.to, d, func(home ref.Name) (how, error) { return g.putBlob(ctx, d, home) })
+	if err != nil {
+		return fmt.Errorf("copy blob %s: %w", d.Digest, err)
+	}
+	switch got {
+	case wasThere:
+		g.img.present.Add(1)
+	case mounted:
+		g.img.mounted.Add(1)
+	case pushed:
+		g.img.pushed.Add(1)
+		g.img.pushedBytes.Add(d.Size)
+	}
+	g.observe(Event{Kind: BlobDone, Image: g.img.index, Digest: d.Digest, Bytes: d.Size})
+	return nil
+}
+
+// putBlob gets a blob into the repository: from its home at the target where
+// it has one, otherwise from the source.
+func (g *graph) putBlob(ctx context.Context, d oci.Descriptor, home ref.Name) (how, error) {
+	if g.cfg.Journal.blob(g.to, d.Digest) {
+		return wasThere, nil
+	}
+	free, err := g.sched.transfer(ctx, d.Size)
+	if err != nil {
+		return 0, err
+	}
+	defer free()
+	there, err := g.has(ctx, d)
+	if err != nil || there {
+		return wasThere, err
+	}
+	src := g.content(ctx, d, home)
+	defer src.close()
+	got, err := g.transfer(ctx, d, home, src)
+	if err != nil && src.rejected() {
+		// Its bytes were wrong, and somebody else may have the right ones.
+		got, err = g.transfer(ctx, d, home, src)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return got, g.cfg.Journal.blobDone(g.to, d.Digest)
+}
+
+// has reports whether the repository has the blob already. One that is new is
+// not asked.
+func (g *graph) has(ctx context.Context, d oci.Descriptor) (bool, error) {
+	known, err := g.repo(ctx, g.to)
+	if err != nil || !known.exists {
+		return false, err
+	}
+	_, err = g.cfg.Target.Stat(ctx, g.to, d.Digest)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, oci.ErrUnavailable):
+		return false, err
+	}
+	return false, nil
+}
+
+// transfer mounts or pushes the blob.
+func (g *graph) transfer(ctx context.Context, d oci.Descriptor, home ref.Name, src *content) (how, error) {
+	p, ok := g.cfg.Target.(oci.Pusher)
+	if !ok {
+		return pushed, g.cfg.Target.PutBlob(ctx, g.to, d, src.open)
+	}
+	push := oci.Push{From: home}
+	if push.From.Path == "" {
+		push.From = g.cfg.Have.home(g.to, d.Digest)
+	}
+	if g.cfg.Journal != nil {
+		push.Session = g.cfg.Journal.session(g.to, d.Digest)
+		push.Confirmed = func(session string, size int64) { g.cfg.Journal.confirmed(g.to, d.Digest, session, size) }
+	}
+	if push.From.Path == "" {
+		src.prefetch()
+	}
+	was, err := p.PushBlob(ctx, g.to, d, src.open, push)
+	if was {
+		return mounted, err
+	}
+	return pushed, err
+}
