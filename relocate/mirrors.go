@@ -100,23 +100,9 @@ func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var warnings []rules.Problem
-	var reasons []string
-	hint := ""
-	for _, l := range losses {
-		switch {
-		case l.Refuse:
-			reasons = append(reasons, l.Text)
-			hint = l.Hint
-		case l.Feature != "ns": // what a client adds to its requests is no matter to a registry that owns the name
-			warnings = append(warnings, l.Problem())
-		}
-	}
-	if len(reasons) > 0 {
-		if place, ok := s.place(); !ok {
-			hint = "names at " + place.Host + " do not keep their paths: use --naming host-path, or a format with rules for repositories, such as registries.conf"
-		}
-		return nil, nil, &InexpressibleError{Format: format, Reasons: reasons, Hint: hint}
+	warnings, err := s.accept(losses, format)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := s.Check(written, format); err != nil {
 		return nil, nil, err
@@ -133,6 +119,28 @@ func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
 		files = append(files, File{Name: f.Name, Data: data})
 	}
 	return files, warnings, nil
+}
+
+// accept sorts losses into warnings and reasons not to write the format.
+func (s Set) accept(losses []conf.Loss, format string) (warnings []rules.Problem, err error) {
+	var reasons []string
+	hint := ""
+	for _, l := range losses {
+		switch {
+		case l.Refuse:
+			reasons = append(reasons, l.Text)
+			hint = l.Hint
+		case l.Feature != "ns": // what a client adds to its requests is no matter to a registry that owns the name
+			warnings = append(warnings, l.Problem())
+		}
+	}
+	if len(reasons) == 0 {
+		return warnings, nil
+	}
+	if place, ok := s.place(); !ok {
+		hint = "names at " + place.Host + " do not keep their paths: use --naming host-path, or a format with rules for repositories, such as registries.conf"
+	}
+	return nil, &InexpressibleError{Format: format, Reasons: reasons, Hint: hint}
 }
 
 // takesComments reports whether a format has lines that start with '#'.
