@@ -4,6 +4,7 @@
 
 BIN := bin/entrepot
 UNIT = $(shell go list ./... | grep -v /internal/e2e)
+ADAPTER := adapter/ggcr
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
 .PHONY: all build run test deps lint race unit fuzz golden e2e oracle bench clean
@@ -28,9 +29,12 @@ lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt is needed by:" $$unformatted >&2; exit 1; fi
 	go vet ./...
 	go vet -C bench ./...
+	go vet -C $(ADAPTER) ./...
 	$(STATICCHECK) ./...
+	cd $(ADAPTER) && go tool -modfile=$(CURDIR)/tools/go.mod staticcheck ./...
 
 race unit:
+	go test -race -C $(ADAPTER) ./...
 	go test -race $(UNIT)
 
 # Every fuzz target for FUZZTIME; a found crash becomes a case below testdata.

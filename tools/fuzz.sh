@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for a while: fuzz.sh [TIME]
+# Runs every fuzz target of the repository for a while: fuzz.sh [TIME]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 time=${1:-5s}
@@ -8,6 +8,6 @@ time=${1:-5s}
 for dir in $(grep -rlE --include='*_test.go' '^func Fuzz[A-Z]' . | grep -v '^\./\(bench\|tools\)/' | xargs -r -n1 dirname | sort -u); do
   for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | cut -c6- | sort -u); do
     echo "fuzz $dir $target"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir"
+    go test -C "$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" . # $dir may be in a module of its own
   done
 done

@@ -7,10 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +57,9 @@ var owners = map[string][]string{
 	"go.yaml.in/yaml":                     {"rules/conf", "document"},
 	"oras.land/oras-go":                   {"remote"},
 	"github.com/distribution/reference":   {},
+
+	// In modules of their own; see modules_test.go.
+	"github.com/google/go-containerregistry": {},
 }
 
 type goPackage struct {
@@ -164,57 +164,4 @@ func list(t *testing.T) []goPackage {
 		t.Fatalf("go list found only %d packages", len(all))
 	}
 	return all
-}
-
-// TestModulesApart holds that what the modules beside the main one need stays
-// there: it neither requires nor imports them.
-func TestModulesApart(t *testing.T) {
-	nested := nestedModules(t)
-	if !slices.Contains(nested, module+"/internal/oracle") {
-		t.Errorf("the modules of their own are %v, without the judges", nested)
-	}
-	main, err := os.ReadFile("../../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, mod := range nested {
-		if strings.Contains(string(main), mod+" ") {
-			t.Errorf("go.mod requires %s", mod)
-		}
-		for _, p := range list(t) {
-			for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-				if imp == mod || strings.HasPrefix(imp, mod+"/") {
-					t.Errorf("%s imports %s, which is a module of its own", p.ImportPath, imp)
-				}
-			}
-		}
-	}
-}
-
-// nestedModules returns the paths of the modules below the main one.
-func nestedModules(t *testing.T) []string {
-	t.Helper()
-	var paths []string
-	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), ".") && strings.Trim(e.Name(), ".") != "" {
-			return fs.SkipDir // caches, and git's own
-		}
-		if err != nil || e.Name() != "go.mod" || path == filepath.Join("..", "..", "go.mod") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for line := range strings.Lines(string(text)) {
-			if name, ok := strings.CutPrefix(line, "module "); ok {
-				paths = append(paths, strings.TrimSpace(name))
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return paths
 }
