@@ -23,7 +23,7 @@ const buildkitCan = rules.Pull | rules.Resolve | rules.Push
 // buildkitKeys are the other keys of the top level.
 var buildkitKeys = []string{
 	"debug", "trace", "root", "insecure-entitlements", "provenanceEnvDir", "log", "grpc", "otel", "cdi", "worker",
-	"dns", "history", "frontend", "system",
+	"dns", "history", "frontend", "system", "cache", "proxyNetwork",
 }
 
 // readBuildkitdToml reads the one file.
@@ -35,6 +35,10 @@ func readBuildkitdToml(r *reading) error {
 	f, err := r.single(names...)
 	if err != nil || f == nil {
 		return err
+	}
+	if p := r.noBOM(f); p != nil {
+		r.refuse(*p)
+		return nil
 	}
 	root, err := parseTOML(f.data)
 	if err != nil {

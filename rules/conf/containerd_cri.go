@@ -41,6 +41,9 @@ func readContainerdCRI(r *reading) error {
 	c := &criFile{reading: r, file: f, root: &node{kind: isTable, at: pos{1, 1}}}
 	if f == nil {
 		c.file = &file{name: names[0]} // the defaults hold without a file, too
+	} else if p := r.noBOM(f); p != nil {
+		r.refuse(*p)
+		return nil
 	} else if c.root, err = parseTOML(f.data); err != nil {
 		r.refuse(r.syntax(f, err))
 		return nil

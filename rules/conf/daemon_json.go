@@ -67,11 +67,12 @@ type mirror struct {
 
 // read reads the file; false means that the daemon does not start with it.
 func (d *daemonFile) read() bool {
-	root, err := parseJSON(d.file.data)
+	root, twice, err := parseLaxJSON(d.file.data)
 	if err != nil {
 		d.refuse(d.syntax(d.file, err))
 		return false
 	}
+	d.twice(d.file, twice)
 	switch root.kind {
 	case isTable:
 	case isNull:
@@ -80,8 +81,9 @@ func (d *daemonFile) read() bool {
 		d.refuse(d.problem(d.file, root.at, "", "the file is %s and should be an object", root.kind))
 		return false
 	}
+	seen := map[string]bool{}
 	for _, v := range d.strs(d.file, root, "registry-mirrors") {
-		d.mirror(v)
+		d.mirror(v, seen)
 	}
 	for _, v := range d.strs(d.file, root, "insecure-registries") {
 		d.insecureRegistry(v)
@@ -97,8 +99,9 @@ func (d *daemonFile) read() bool {
 	return d.cfg.Refused == nil
 }
 
-// mirror reads one entry of registry-mirrors (ValidateMirror).
-func (d *daemonFile) mirror(v *node) {
+// mirror reads one entry of registry-mirrors (ValidateMirror). Addresses that
+// are in seen are left out.
+func (d *daemonFile) mirror(v *node, seen map[string]bool) {
 	wrong := func(hint, text string, args ...any) {
 		d.refuse(d.problem(d.file, v.at, hint, text, args...))
 	}
@@ -126,10 +129,11 @@ func (d *daemonFile) mirror(v *node) {
 	if u.Path == "/v2" || strings.HasSuffix(u.Path, "/v2") {
 		d.warn(d.file, v.at, "leave /v2 out, which is added by itself", "the path of mirror %q ends in /v2: the graph-driver store adds another, the containerd image store does not", v.text)
 	}
-	if slices.ContainsFunc(d.mirrors, func(m mirror) bool { return *m.url == *u }) {
+	if seen[u.String()] {
 		d.warn(d.file, v.at, "remove one of them", "mirror %q is there twice", v.text)
 		return
 	}
+	seen[u.String()] = true
 	d.mirrors = append(d.mirrors, mirror{v, u})
 }
 

@@ -12,6 +12,21 @@ import (
 // too many, no key twice. An empty text is null. The error is a *syntaxError.
 func parseJSON(data []byte) (*node, error) {
 	p := jsonParser{data: data, lines: newLineIndex(data)}
+	return p.text()
+}
+
+// parseLaxJSON is parseJSON for clients that take a key twice, as encoding/json
+// does: the last one counts, and tables of the top are put together. It returns
+// an error for each.
+func parseLaxJSON(data []byte) (root *node, twice []*syntaxError, err error) {
+	p := jsonParser{data: data, lines: newLineIndex(data), lax: true}
+	root, err = p.text()
+	return root, p.twice, err
+}
+
+// text reads the whole text.
+func (p *jsonParser) text() (*node, error) {
+	data := p.data
 	if !utf8.Valid(data) {
 		return nil, p.fail(invalidUTF8(data), "the text is not UTF-8")
 	}
@@ -44,7 +59,9 @@ func invalidUTF8(data []byte) int {
 type jsonParser struct {
 	data  []byte
 	lines lineIndex
-	i     int // the next byte
+	i     int  // the next byte
+	lax   bool // take a key twice
+	twice []*syntaxError
 }
 
 func (p *jsonParser) fail(at int, text string, args ...any) error {
@@ -185,8 +202,13 @@ func (p *jsonParser) member(n *node, depth int) error {
 	if err != nil {
 		return err
 	}
-	if first := n.exact(name); first != nil {
-		return p.fail(at, "key %q is here twice, first in line %d", name, first.at.line)
+	first := n.exact(name)
+	if first != nil {
+		twice := &syntaxError{at: p.lines.at(at), text: fmt.Sprintf("key %q is here twice, first in line %d", name, first.at.line)}
+		if !p.lax {
+			return twice
+		}
+		p.twice = append(p.twice, twice)
 	}
 	if p.peek() != ':' {
 		return p.fail(p.i, "a colon should be here")
@@ -196,6 +218,19 @@ func (p *jsonParser) member(n *node, depth int) error {
 	if err != nil {
 		return err
 	}
-	n.add(member{name: name, at: p.lines.at(at), value: v})
+	switch {
+	case first == nil:
+		n.add(member{name: name, at: p.lines.at(at), value: v})
+	case depth == 0 && first.value.kind == isTable && v.kind == isTable:
+		for _, m := range v.keys {
+			if old := first.value.exact(m.name); old != nil {
+				old.at, old.value = m.at, m.value
+				continue
+			}
+			first.value.add(m)
+		}
+	default:
+		first.at, first.value = p.lines.at(at), v
+	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -34,9 +35,7 @@ func readK3s(r *reading) error {
 		r.refuse(r.syntax(f, err))
 		return nil
 	}
-	for _, l := range lost {
-		r.silent(f, l.at, "put both into one", "%s: only the last counts", redactPair(l.text))
-	}
+	r.twice(f, lost)
 	if len(docs) == 0 {
 		return nil
 	}
@@ -91,7 +90,56 @@ func (k *k3sFile) mirrors(t *node) {
 		}
 		k.cfg.Rules = append(k.cfg.Rules, rule)
 	}
+	if !k.d.Strict() {
+		k.portless(t)
+	}
 }
+
+// portless adds what the keys host:443 and host:80 mean for the host without a
+// port, where that is another thing: endpoints are looked up by them, rewrites
+// only by the host itself and by "*" (getEndpoints, getRewrites).
+func (k *k3sFile) portless(t *node) {
+	var rewrites []rules.Rewrite // those of "*"
+	for i := range k.cfg.Rules {
+		if k.cfg.Rules[i].Match.Kind == rules.Any {
+			rewrites = rewritesOf(&k.cfg.Rules[i])
+		}
+	}
+	for _, port := range []string{":443", ":80"} {
+		for i := range k.cfg.Rules {
+			rule := k.cfg.Rules[i]
+			host, ok := strings.CutSuffix(rule.Match.Host, port)
+			if !ok || rule.Match.Kind != rules.Host || isHub(host) || t.find(host, false) != nil {
+				continue
+			}
+			own := rewritesOf(&rule)
+			if len(own)+len(rewrites) == 0 || len(rule.Endpoints) == 0 {
+				continue
+			}
+			rule.Match.Host = host
+			rule.Endpoints = slices.Clone(rule.Endpoints)
+			for j := range rule.Endpoints {
+				rule.Endpoints[j].Repo.Rewrites = rewrites
+			}
+			k.cfg.Rules = append(k.cfg.Rules, rule)
+			if m := t.find(rule.Match.Text, false); m != nil && len(own) > 0 {
+				k.silent(k.file, m.at, "write a key "+host+", too", "the rewrites of %q are not applied to images of %s without the port", m.name, host)
+			}
+		}
+	}
+}
+
+// rewritesOf returns the rewrites of a rule, which all its endpoints have.
+func rewritesOf(rule *rules.Rule) []rules.Rewrite {
+	if len(rule.Endpoints) == 0 {
+		return nil
+	}
+	return rule.Endpoints[0].Repo.Rewrites
+}
+
+// isHub reports whether a host is one of the names of Docker Hub as k3s knows
+// them.
+func isHub(host string) bool { return host == ref.DockerHub || host == "index.docker.io" }
 
 // match returns what a key is for.
 func (k *k3sFile) match(m *member) rules.Match {

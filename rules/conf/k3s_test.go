@@ -66,6 +66,16 @@ func TestK3sPlans(t *testing.T) {
 			"the last of a key", "mirrors:\n  quay.io:\n    endpoint: [\"https://a.b\"]\n  quay.io:\n    endpoint: [\"https://c.d\"]\n", "quay.io/a:1",
 			"https://c.d/v2/a/manifests/1?ns=quay.io\nhttps://quay.io/v2/a/manifests/1",
 		},
+		{
+			"rewrites are not looked up by the port", "mirrors:\n  \"*\":\n    rewrite: {\"^(.*)$\": \"any/$1\"}\n    endpoint: [\"https://any.example.com\"]\n" +
+				"  quay.io:443:\n    endpoint: [\"https://m.example.com\"]\n    rewrite: {\"^(.*)$\": \"own/$1\"}\n",
+			"quay.io/a:1", "https://m.example.com/v2/any/a/manifests/1?ns=quay.io\nhttps://quay.io/v2/a/manifests/1",
+		},
+		{
+			"and found with it", "mirrors:\n  quay.io:443:\n    endpoint: [\"https://m.example.com\"]\n    rewrite: {\"^(.*)$\": \"own/$1\"}\n",
+			"quay.io:443/a:1", "https://m.example.com/v2/own/a/manifests/1?ns=quay.io%3A443\nhttps://quay.io:443/v2/a/manifests/1",
+		},
+		{"settings of plain HTTP", "configs:\n  localhost:5000:\n    tls: {insecure_skip_verify: true}\n", "localhost:5000/a:1", "http://localhost:5000/v2/a/manifests/1"},
 		{"another scheme", "mirrors:\n  quay.io:\n    endpoint: [\"ftp://m.example.com\"]\n", "quay.io/a:1", "unusable\nhttps://quay.io/v2/a/manifests/1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -78,6 +78,20 @@ func (r *reading) syntax(f *file, err error) rules.Problem {
 	return r.problem(f, pos{}, "", "%v", err)
 }
 
+// twice notes keys that are there twice, for clients that take the last one: the
+// native reading refuses them.
+func (r *reading) twice(f *file, keys []*syntaxError) {
+	for _, k := range keys {
+		p := r.problem(f, k.at, "put both into one", "%s: only the last counts", redactPair(k.text))
+		if r.d.Strict() {
+			r.refuse(p)
+			continue
+		}
+		p.Level = rules.Warning
+		r.note(p)
+	}
+}
+
 // noBOM returns a problem where a file begins with a byte order mark, for
 // clients whose parser does not read it; nil where it does not.
 func (r *reading) noBOM(f *file) *rules.Problem {

@@ -48,11 +48,16 @@ func readRegclient(r *reading) error {
 	if err != nil || f == nil || len(strings.TrimSpace(string(f.data))) == 0 {
 		return err
 	}
-	root, err := parseJSON(f.data)
+	if p := r.noBOM(f); p != nil {
+		r.refuse(*p)
+		return nil
+	}
+	root, twice, err := parseLaxJSON(f.data)
 	if err != nil {
 		r.refuse(r.syntax(f, err))
 		return nil
 	}
+	r.twice(f, twice)
 	c := &regclient{reading: r, f: f, hosts: map[string]*regHost{}}
 	c.read(root)
 	c.build()
@@ -136,10 +141,15 @@ func (c *regclient) entry(m *member) {
 }
 
 // newHost returns what holds for a name without an entry (HostNewDefName).
+// Docker Hub is known before hostDefault is, and so has nothing of it
+// (regclient.go, New).
 func (c *regclient) newHost(name string) *regHost {
 	h := c.def
-	h.listed = false
 	scheme, host, _ := regName(name)
+	if host == ref.DockerHub && !c.d.Strict() {
+		h = regHost{scheme: rules.HTTPS}
+	}
+	h.listed = false
 	if scheme == "http" {
 		h.scheme = rules.HTTP
 	}

@@ -133,7 +133,7 @@ func TestRegistriesConfVariableNamesNothing(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	cfg := readOf(t, sourceOf("registries.conf", map[string]string{"registries.conf": strings.Repeat("# x\n", MaxFile/4+1)}), "podman")
-	want := "error registries.conf: the file is larger than 10485760 bytes (configuration is not that large: is it the right file?)\n"
+	want := "error registries.conf:1048577:1: the file is larger than 4194304 bytes (configuration is not that large: is it the right file?)\n"
 	if got := problems(cfg); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -11,12 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/entrepot/entrepot/rules"
 )
 
-// MaxFile is the largest configuration file that is read, in bytes.
-const MaxFile = 10 << 20
+// MaxFile is the largest configuration file that is read, in bytes: some 90,000
+// rules, which take about a second.
+const MaxFile = 4 << 20
 
 // A Source is a piece of configuration: files below a root, or a text.
 type Source struct {
@@ -202,11 +201,9 @@ var bom = []byte("\ufeff")
 // checked drops a byte order mark, and the whole text where it is too large.
 func (r *reading) checked(f *file) *file {
 	if len(f.data) > MaxFile {
+		at := newLineIndex(f.data).at(MaxFile)
 		f.data = nil
-		r.refuse(rules.Problem{
-			At: r.at(f, pos{}), Level: rules.Error,
-			Text: fmt.Sprintf("the file is larger than %d bytes", MaxFile), Hint: "configuration is not that large: is it the right file?",
-		})
+		r.refuse(r.problem(f, at, "configuration is not that large: is it the right file?", "the file is larger than %d bytes", MaxFile))
 	}
 	f.size = len(f.data)
 	f.data, f.bom = bytes.CutPrefix(f.data, bom)
