@@ -210,6 +210,8 @@ func TestPlan(t *testing.T) {
 		{name: "localhost", client: "containerd", ref: "127.0.0.1:5000/a:1", tries: "https://127.0.0.1:5000/v2/a/manifests/1 insecure then http"},
 		{name: "localhost by literal", client: "containerd", ref: "[::1]:5000/a:1", tries: "https://[::1]:5000/v2/a/manifests/1 insecure then http"},
 		{name: "localhost without port", client: "containerd", ref: "localhost/a:1", tries: "https://localhost/v2/a/manifests/1 insecure"},
+		{name: "IPv6 without port of buildkit", client: "buildkit", ref: "[::1]/a:1", tries: "http://[::1]/v2/a/manifests/1"},
+		{name: "IPv6 without port of containerd", client: "containerd", ref: "[::1]/a:1", tries: "https://[::1]/v2/a/manifests/1"},
 		{name: "localhost of buildkit", client: "buildkit", ref: "localhost:5000/a:1", tries: "http://localhost:5000/v2/a/manifests/1"},
 		{name: "refused", ref: "quay.io/a:1", config: Config{Refused: &Problem{At: at, Text: "nonsense"}}, tries: "error: f:2: nonsense"},
 		{name: "rule fails", ref: "quay.io/a:1", config: Config{Rules: []Rule{{Match: quay, Fails: &Problem{At: at, Text: "no such file"}}}}, tries: "error: f:2: no such file"},

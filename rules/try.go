@@ -259,6 +259,9 @@ func (pl *planner) settings(t *Try, ep *Endpoint) error {
 	if t.Scheme == SchemeUnset {
 		t.Scheme = HTTPS
 	}
+	if pl.set.local == LocalhostPlain && t.Scheme == HTTP && isLocalhost(pl.plan.Ref.Host) {
+		t.unverified() // decided by the image's registry, and not by the place
+	}
 	return nil
 }
 
@@ -298,20 +301,28 @@ func (pl *planner) localhost(t *Try) {
 		}
 		return
 	}
-	if how == LocalhostVerified || !isLocalhost(t.Host) {
+	if how == LocalhostVerified || !how.isLocalhost(t.Host) {
 		return
 	}
 	var skipVerify bool
 	t.Scheme, skipVerify = how.reach(portOf(t.Host))
 	switch {
-	case !skipVerify:
-	case t.Transport == nil:
-		t.Transport = &unverified
-	default:
-		tr := *t.Transport
-		tr.SkipVerify = true
-		t.Transport = &tr
+	case skipVerify:
+		t.unverified()
+	case how == LocalhostPortHTTP && t.Scheme == HTTP && t.Transport != nil: // settings of TLS are then left aside
+		t.Transport = &Transport{InlineAuth: t.Transport.InlineAuth}
 	}
+}
+
+// unverified switches the check of the certificate off.
+func (t *Try) unverified() {
+	if t.Transport == nil {
+		t.Transport = &unverified
+		return
+	}
+	tr := *t.Transport
+	tr.SkipVerify = true
+	t.Transport = &tr
 }
 
 // reach says how a registry on this machine is reached at a port, "" for none.
@@ -340,8 +351,14 @@ func (how LocalhostRule) reach(port string) (scheme Scheme, skipVerify bool) {
 	}
 }
 
+// isLocalhost reports whether host[:port] is this machine to a client with that
+// rule. Of the IPv6 literals without a port, [::1] counts for BuildKit alone.
+func (how LocalhostRule) isLocalhost(host string) bool {
+	return host == "[::1]" && how == LocalhostHTTP || isLocalhost(host)
+}
+
 // isLocalhost reports whether host[:port] is this machine. An IPv6 literal
-// without a port counts for no client.
+// without a port does not count.
 func isLocalhost(host string) bool {
 	name := withoutPort(host)
 	if name == "localhost" {

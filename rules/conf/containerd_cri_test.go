@@ -36,6 +36,11 @@ func TestContainerdCRITries(t *testing.T) {
 			[]string{"https://m.example.com/v2/a/manifests/1 primary", "https://n.example.com/v2/a/manifests/1?ns=m.example.com mirror"}},
 		{"localhost is plain HTTP", "", mirrors("'docker.io' = {endpoint = ['https://m.example.com']}"), "localhost:5000/a:1",
 			[]string{"http://localhost:5000/v2/a/manifests/1 primary insecure"}},
+		{"plain HTTP for a registry on localhost", "", mirrors("'localhost:5000' = {endpoint = ['http://m.example.com', 'https://n.example.com']}"), "localhost:5000/a:1",
+			[]string{
+				"http://m.example.com/v2/a/manifests/1?ns=localhost%3A5000 mirror insecure", "https://n.example.com/v2/a/manifests/1?ns=localhost%3A5000 mirror",
+				"http://localhost:5000/v2/a/manifests/1 primary insecure",
+			}},
 		{"mirrors switch the transfer service off", "containerd-transfer", mirrors("'docker.io' = {endpoint = ['https://m.example.com']}"), "alpine:3",
 			[]string{"https://m.example.com/v2/library/alpine/manifests/3?ns=docker.io mirror", hub}},
 		{"version 2", "", "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\nendpoint = ['https://m.example.com']\n", "alpine:3",

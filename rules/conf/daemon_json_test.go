@@ -73,6 +73,11 @@ func TestDaemonJSONContainerdStore(t *testing.T) {
 			[]string{"https://h.example.com/v2/a/manifests/1?ns=10.1.2.3 mirror", "https://10.1.2.3/v2/a/manifests/1 primary"}},
 		{"insecure server", map[string]string{"daemon.json": `{"insecure-registries": ["s.example.com"]}`, "certs.d/r.example.com/hosts.toml": "server = 'https://s.example.com'\n"}, "r.example.com/a:1",
 			[]string{"https://s.example.com/v2/a/manifests/1?ns=r.example.com primary insecure fallback"}},
+		{"one insecure mirror", map[string]string{"daemon.json": `{"registry-mirrors": ["https://m.example.com", "http://localhost:5000"]}`}, "alpine:3",
+			[]string{
+				"https://m.example.com/v2/library/alpine/manifests/3?ns=docker.io mirror insecure fallback",
+				"http://localhost:5000/v2/library/alpine/manifests/3?ns=docker.io mirror insecure", hubTry + " insecure fallback",
+			}},
 		{"broken hosts.toml is none", map[string]string{"daemon.json": m, hubHosts: "["}, "alpine:3",
 			[]string{"https://m.example.com/v2/library/alpine/manifests/3?ns=docker.io mirror", hubTry}},
 	} {

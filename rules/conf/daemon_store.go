@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/entrepot/entrepot/ref"
@@ -130,6 +131,28 @@ func unverified(ep *rules.Endpoint) {
 	}
 }
 
+// shareInsecure lets all places of Docker Hub be asked without a check where one
+// of them is an insecure registry: mirrors are copies of the host that they are
+// put before, and share its client (mirrorsToRegistryHosts).
+func (d *daemonFile) shareInsecure(hub *rules.Rule) {
+	up := &hub.Upstream.Endpoint
+	at := slices.IndexFunc(hub.Endpoints, func(ep rules.Endpoint) bool { return d.isInsecure(ep.Host) })
+	switch {
+	case at < 0 && !d.isInsecure(cmp.Or(up.Host, d.d.HubWire)):
+		return
+	case at >= 0:
+		ep := &hub.Endpoints[at]
+		d.note(rules.Problem{
+			At: ep.Origin, Level: rules.Warning, Hint: "give the mirror a certificate, or write it into a hosts.toml instead",
+			Text: "mirror " + ep.Host + " is an insecure registry, and so no certificate is checked for Docker Hub and its other mirrors either",
+		})
+	}
+	for i := range hub.Endpoints {
+		unverified(&hub.Endpoints[i])
+	}
+	unverified(up)
+}
+
 // hubMirrors puts registry-mirrors in front of the one place that there is for
 // Docker Hub. Where certs.d gives more, they have no effect.
 func (d *daemonFile) hubMirrors() {
@@ -150,11 +173,9 @@ func (d *daemonFile) hubMirrors() {
 			own.SkipVerify = own.SkipVerify || ep.Transport != nil
 			ep.Transport = &own
 		}
-		if d.isInsecure(ep.Host) {
-			unverified(&ep)
-		}
 		hub.Endpoints = append(hub.Endpoints, ep)
 	}
+	d.shareInsecure(&hub)
 	if rule != nil && rule.Match.Kind == rules.Host {
 		*rule = hub
 		return

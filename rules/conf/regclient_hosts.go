@@ -132,6 +132,7 @@ func (c *regclient) build() {
 		hub := c.newHost(ref.DockerHub) // its hostname goes into ns
 		c.cfg.Rules = append(c.cfg.Rules, c.rule(hub, rules.Match{Kind: rules.Host, Host: hub.name}))
 	}
+	c.warn(c.f, c.def.at, "write what should hold for Docker Hub into an entry docker.io", "hostDefault does not count for Docker Hub, which regclient knows before it")
 	any := c.def
 	any.name, any.hostname = "", ""
 	c.cfg.Rules = append(c.cfg.Rules, c.rule(&any, rules.Match{Kind: rules.Any, Text: "hostDefault"}))

@@ -64,7 +64,7 @@ func TestRegclientPlans(t *testing.T) {
 func TestRegclientNamespace(t *testing.T) {
 	cfg := readText(t, "regclient", "regclient", `{"hostDefault":{"mirrors":["m.example"]},"hosts":{"quay.io":{"hostname":"q.example"}}}`)
 	d := dialectOf(t, "regclient")
-	for reference, want := range map[string]string{"alpine": "registry-1.docker.io", "quay.io/a": "q.example", "ghcr.io/a": "ghcr.io"} {
+	for reference, want := range map[string]string{"quay.io/a": "q.example", "ghcr.io/a": "ghcr.io"} {
 		r, err := d.Parse(reference)
 		if err != nil {
 			t.Fatal(err)
@@ -75,6 +75,23 @@ func TestRegclientNamespace(t *testing.T) {
 		}
 		if got := plan.Tries[1].NS; got != "" {
 			t.Errorf("%s: ns of the upstream is %q, want none", reference, got)
+		}
+	}
+}
+
+// TestRegclientDefaultIsNotForHub holds that hostDefault does not count for
+// Docker Hub, with an entry and without.
+func TestRegclientDefaultIsNotForHub(t *testing.T) {
+	for _, text := range []string{
+		`{"hostDefault":{"mirrors":["m.example"],"tls":"disabled"}}`,
+		`{"hostDefault":{"mirrors":["m.example"],"tls":"disabled"},"hosts":{"docker.io":{"user":"u"}}}`,
+	} {
+		cfg := readText(t, "regclient", "regclient", text)
+		if got, want := planOne(t, cfg, dialectOf(t, "regclient"), "alpine:3"), "https://registry-1.docker.io/v2/library/alpine/manifests/3"; got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+		if !slices.ContainsFunc(cfg.Problems, func(p rules.Problem) bool { return strings.Contains(p.Text, "Docker Hub") }) {
+			t.Errorf("%s: no word about it in %v", text, texts(cfg.Problems))
 		}
 	}
 }
