@@ -109,7 +109,7 @@ func (k *k3sFile) portless(t *node) {
 		for i := range k.cfg.Rules {
 			rule := k.cfg.Rules[i]
 			host, ok := strings.CutSuffix(rule.Match.Host, port)
-			if !ok || rule.Match.Kind != rules.Host || isHub(host) || t.find(host, false) != nil {
+			if !ok || rule.Match.Kind != rules.Host || isK3sHub(host) || t.find(host, false) != nil {
 				continue
 			}
 			own := rewritesOf(&rule)
@@ -137,9 +137,9 @@ func rewritesOf(rule *rules.Rule) []rules.Rewrite {
 	return rule.Endpoints[0].Repo.Rewrites
 }
 
-// isHub reports whether a host is one of the names of Docker Hub as k3s knows
+// isK3sHub reports whether a host is one of the names of Docker Hub as k3s knows
 // them.
-func isHub(host string) bool { return host == ref.DockerHub || host == "index.docker.io" }
+func isK3sHub(host string) bool { return host == ref.DockerHub || host == "index.docker.io" }
 
 // match returns what a key is for.
 func (k *k3sFile) match(m *member) rules.Match {
