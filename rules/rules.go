@@ -224,6 +224,9 @@ type Problem struct {
 	Level Level
 	Text  string // a phrase: what is wrong
 	Hint  string // what to do about it; may be empty
+	// General says that it is about what the file is for, and that nothing in
+	// it is wrong.
+	General bool
 }
 
 // Error returns file:line:column and the text.

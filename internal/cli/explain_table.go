@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -14,21 +15,24 @@ type printer struct {
 	out  io.Writer
 	json bool
 	some bool // something is printed already
+	// unruled says that no rule was for one of the images: then it helps to
+	// know what the files are not for.
+	unruled bool
 }
 
 // reference prints what all views say about one reference, and where they
 // disagree.
 func (p *printer) reference(name string, all []explained) error {
 	for i := range all {
+		p.unruled = p.unruled || all[i].rule() == nil
 		if p.json {
 			if err := p.writeJSON(all[i].json()); err != nil {
 				return err
 			}
-			continue
 		}
-		if err := p.table(&all[i]); err != nil {
-			return err
-		}
+	}
+	if err := p.tables(all); err != nil {
+		return err
 	}
 	text := disagreement(all)
 	if text == "" {
@@ -51,7 +55,7 @@ func (p *printer) problems(views []*view) error {
 	}
 	var all []rules.Problem
 	for _, v := range views {
-		all = appendNew(all, v.problems)
+		all = appendNew(all, slices.DeleteFunc(slices.Clone(v.problems), func(q rules.Problem) bool { return q.General && !p.unruled }))
 	}
 	if len(all) > 0 {
 		fmt.Fprintln(p.out)
@@ -97,13 +101,43 @@ func appendNew(list, more []rules.Problem) []rules.Problem {
 	return list
 }
 
-// table prints one view of one reference.
-func (p *printer) table(e *explained) error {
-	var b strings.Builder
-	if p.some {
-		b.WriteByte('\n')
+// tables prints what the views say about one reference: those that say the same
+// together.
+func (p *printer) tables(all []explained) error {
+	if p.json {
+		return nil
 	}
-	p.some = true
+	var order []string
+	who := map[string][]string{} // :: table → clients
+	for i := range all {
+		body := all[i].table()
+		if who[body] == nil {
+			order = append(order, body)
+		}
+		who[body] = append(who[body], all[i].view.client)
+	}
+	for _, body := range order {
+		as := ", as " + strings.Join(who[body], ", ") + "\n"
+		if who[body][0] == native {
+			as = ", read strictly\n"
+		}
+		if p.some {
+			body = "\n" + body
+		}
+		p.some = true
+		if _, err := io.WriteString(p.out, strings.Replace(body, headingEnd, as, 1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// headingEnd stands for the clients that a table is for.
+const headingEnd = "\x00"
+
+// table returns what a view says about a reference, but for the client's name.
+func (e *explained) table() string {
+	var b strings.Builder
 	e.heading(&b)
 	e.rows(&b)
 	if len(e.tries()) > 1 {
@@ -118,8 +152,7 @@ func (p *printer) table(e *explained) error {
 	for i := range e.problems {
 		fmt.Fprintf(&b, "  %s", problemText(&e.problems[i]))
 	}
-	_, err := io.WriteString(p.out, trimLines(b.String()))
-	return err
+	return trimLines(b.String())
 }
 
 // rows prints the places, and below each what it answered.
@@ -149,11 +182,8 @@ func (e *explained) heading(b *strings.Builder) {
 	if n := e.normalized(); n != "" && n != e.name {
 		fmt.Fprintf(b, " is %s", n)
 	}
-	if e.view.client == native {
-		b.WriteString(", read strictly\n")
-	} else {
-		fmt.Fprintf(b, ", as %s\n", e.view.client)
-	}
+	b.WriteString(headingEnd)
+	e.shortName(b)
 	if r := e.rule(); r != nil {
 		fmt.Fprintf(b, "  rule %s at %s\n", r.Match, r.Origin)
 	} else if len(e.plans) > 0 && e.plans[0].Err == nil {
@@ -161,6 +191,23 @@ func (e *explained) heading(b *strings.Builder) {
 	}
 	for _, r := range e.others() {
 		fmt.Fprintf(b, "  not %s at %s, which is for more names\n", r.Match, r.Origin)
+	}
+}
+
+// shortName says where it is written what a short name stands for.
+func (e *explained) shortName(b *strings.Builder) {
+	short := e.view.set.ShortNames()
+	if !e.view.dialect.ShortNames || !rules.IsShort(e.name) || len(e.plans) == 0 || !short.Configured() {
+		return
+	}
+	bare := e.name
+	if i := strings.IndexAny(bare, ":@"); i >= 0 {
+		bare = bare[:i]
+	}
+	if a, ok := short.Aliases[bare]; ok && a.Name == e.plans[0].Ref.Name {
+		fmt.Fprintf(b, "  alias %s at %s\n", bare, a.Origin)
+	} else if len(short.Search) > 0 {
+		fmt.Fprintf(b, "  one of %d registries to search at %s\n", len(short.Search), short.SearchAt)
 	}
 }
 
@@ -182,7 +229,7 @@ func roleOf(t *rules.Try) string {
 // transport says in words how a place is spoken to, or why it is not.
 func transport(t *rules.Try) string {
 	switch {
-	case t.Blocked && t.BlockedBy != nil:
+	case t.Blocked && t.BlockedBy != nil && t.BlockedBy.Origin != t.Origin:
 		return fmt.Sprintf("blocked by the rule for %s at %s", t.BlockedBy.Match, t.BlockedBy.Origin)
 	case t.Blocked:
 		return "blocked"

@@ -277,7 +277,7 @@ func (c *criFile) inlineAuth(host string, at pos) {
 
 // mirrors reads the old mirrors.
 func (c *criFile) mirrors(t *node) {
-	c.warn(c.file, t.at, "write a hosts.toml for each registry, and set config_path", "mirrors are deprecated, and a later containerd will drop them")
+	c.general(c.file, t.at, "write a hosts.toml for each registry, and set config_path", "mirrors are deprecated, and a later containerd will drop them")
 	c.cfg.Localhost = rules.LocalhostPlain
 	var all *rules.Rule
 	keys := map[string]bool{}

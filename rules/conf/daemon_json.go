@@ -94,7 +94,7 @@ func (d *daemonFile) read() bool {
 		d.refuse(*wrong)
 	}
 	if m := root.find("registry-mirrors", false); len(d.mirrors) > 0 {
-		d.warn(d.file, m.at, "with the containerd image store, write a hosts.toml for other registries", "registry-mirrors are for Docker Hub alone")
+		d.general(d.file, m.at, "with the containerd image store, write a hosts.toml for other registries", "registry-mirrors are for Docker Hub alone")
 	}
 	return d.cfg.Refused == nil
 }

@@ -96,7 +96,7 @@ func TestK3sProblems(t *testing.T) {
 		{"mirror is no table", "mirrors:\n  quay.io: [https://m.example.com]\n", "error f:2:12: quay.io is a list and should be a table", true},
 		{"flag is no boolean", "configs:\n  a.b:\n    tls: {insecure_skip_verify: maybe}\n", "error f:3:33: insecure_skip_verify is a string", true},
 		{"unknown key", "mirrors:\n  quay.io:\n    endpoints: [a.b]\n", `warning f:3:5: unknown key "endpoints"`, false},
-		{"key twice", mirror + "  quay.io:\n    endpoint: [a.b]\n", `error f:4:3: key "quay.io" is here twice, first in line 2: only the last counts`, false},
+		{"key twice", mirror + "  quay.io:\n    endpoint: [a.b]\n", `error f:4:3: key "quay.io" is here twice, first in line 2`, false},
 		{"second document", mirror + "---\nmirrors: {}\n", "error f:5:1: only the first document is read", false},
 		{"key with a scheme", "mirrors:\n  \"https://quay.io\":\n    endpoint: [a.b]\n", `error f:2:3: key "https://quay.io" matches nothing`, false},
 		{"key with a wildcard", "mirrors:\n  \"*.quay.io\":\n    endpoint: [a.b]\n", `error f:2:3: key "*.quay.io" matches nothing`, false},

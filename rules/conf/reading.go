@@ -40,6 +40,13 @@ func (r *reading) warn(f *file, at pos, hint, text string, args ...any) {
 	r.note(p)
 }
 
+// general notes what a file is not for.
+func (r *reading) general(f *file, at pos, hint, text string, args ...any) {
+	p := r.problem(f, at, hint, text, args...)
+	p.Level, p.General = rules.Warning, true
+	r.note(p)
+}
+
 // silent notes what the client takes, and drops, without a word: a warning for
 // the client, an error in the native reading.
 func (r *reading) silent(f *file, at pos, hint, text string, args ...any) {
@@ -82,13 +89,11 @@ func (r *reading) syntax(f *file, err error) rules.Problem {
 // native reading refuses them.
 func (r *reading) twice(f *file, keys []*syntaxError) {
 	for _, k := range keys {
-		p := r.problem(f, k.at, "put both into one", "%s: only the last counts", redactPair(k.text))
 		if r.d.Strict() {
-			r.refuse(p)
+			r.refuse(r.problem(f, k.at, "keep one of them", "%s", redactPair(k.text)))
 			continue
 		}
-		p.Level = rules.Warning
-		r.note(p)
+		r.warn(f, k.at, "put both into one", "%s: only the last counts", redactPair(k.text))
 	}
 }
 

@@ -42,7 +42,7 @@ func TestRunImagesErrors(t *testing.T) {
 		"[images]\nimage = \"a\"":                      "run.toml:1:",
 		"[[images]]\nmirrors = [\"a\"]":                "run.toml:1:3: a run image has no name",
 		"":                                             "run.toml: no run image is named",
-		"# " + strings.Repeat("x", MaxFile):            "run.toml: the file is larger than ",
+		"# " + strings.Repeat("x", MaxFile):            "run.toml:1:4194305: the file is larger than ",
 		"[[images]]\nimage = \"a\"\nimage = \"b\"\n":   "run.toml:3:1: ",
 		"[[images]]\nimage = \"a":                      "run.toml:2:",
 		"x = " + strings.Repeat("[", 10*maxDepth) + "": "run.toml:1:",
