@@ -77,7 +77,7 @@ func (w *writing) compare(files []File) {
 	}
 	c := comparison{
 		from: rules.New(w.cfg), to: rules.New(result), fromDialect: w.source(), toDialect: comparable(w.target),
-		rules: map[*rules.Rule]int{},
+		rules: map[*rules.Rule]int{}, configs: []*rules.Config{&w.cfg, &result},
 	}
 	for i := range c.from.Rules() {
 		c.rules[&c.from.Rules()[i]] = i
@@ -152,6 +152,9 @@ func (w *writing) references(result rules.Config) []ref.Ref {
 	var refs []ref.Ref
 	seen := map[ref.Name]bool{}
 	for _, n := range names {
+		if w.opts.Source.FoldCase {
+			n.Host = strings.ToLower(n.Host)
+		}
 		if seen[n] || !ref.ValidHost(n.Host) || !ref.ValidPath(n.Path) || isOneLabel(n.Host) {
 			continue
 		}

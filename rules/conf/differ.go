@@ -15,13 +15,30 @@ type comparison struct {
 	from, to               *rules.Set
 	fromDialect, toDialect rules.Dialect
 	rules                  map[*rules.Rule]int // :: rule of from → its number
+	configs                []*rules.Config     // of both
+}
+
+// silent reports whether neither configuration says anything about a host that
+// no rule is for. What clients do then is their own affair.
+func (c *comparison) silent(host string) bool {
+	return !slices.ContainsFunc(c.configs, func(cfg *rules.Config) bool {
+		_, all := cfg.Hosts[rules.AnyHost]
+		said := containsKey(cfg.Hosts, func(key string) bool { return canonicalHub(key) == host })
+		return all || said || len(cfg.Nets) > 0
+	})
 }
 
 // reference returns in what the plans for an image differ. What is blocked or
 // cannot be asked is as good as not there.
 func (c *comparison) reference(r ref.Ref) []difference {
+	if c.fromDialect.NoIPv6 && strings.HasPrefix(r.Host, "[") {
+		return nil // the source's client takes no such image
+	}
 	from := c.from.Plan(r, rules.Pull, c.fromDialect)
 	to := c.to.Plan(r, rules.Pull, c.toDialect)
+	if from.Rule == nil && to.Rule == nil && c.silent(r.Host) {
+		return nil
+	}
 	d := difference{rule: -1, ref: r}
 	if i, ok := c.rules[from.Rule]; ok {
 		d.rule = i
@@ -135,4 +152,13 @@ func dialOf(t *rules.Try) string {
 		return ""
 	}
 	return t.Transport.DialTimeout.String()
+}
+
+func containsKey[V any](m map[string]V, found func(string) bool) bool {
+	for key := range m {
+		if found(key) {
+			return true
+		}
+	}
+	return false
 }

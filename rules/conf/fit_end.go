@@ -20,6 +20,10 @@ func (w *writing) end(r *route) {
 		w.refuse(r, &r.stops[at], featureOrder, "", "%s cannot put %s in front of a mirror: what comes behind it is left out", w.format.name, r.match)
 		r.stops = r.stops[:at+1]
 	}
+	if len(r.stops) == 0 && !r.blocked {
+		w.nowhere(r)
+		return
+	}
 	if w.limits.single {
 		w.onePlace(r)
 		return
@@ -36,7 +40,7 @@ func (w *writing) end(r *route) {
 // endElsewhere fits a route that does not end with the original.
 func (w *writing) endElsewhere(r *route) {
 	switch {
-	case w.limits.ending == endsAnywhere && len(r.stops) > 0, w.limits.ending == endsBare, len(r.stops) == 0 && w.limits.bareBlock:
+	case w.limits.ending == endsAnywhere, w.limits.ending == endsBare:
 		return
 	case w.limits.ending == endsByFlag && w.allElsewhere():
 		w.warn(r, nil, featureNoFallback, "start it with "+noFallbackFlags[w.client()], noFallbackFlags[w.client()]+" leaves the original out of every rule, and is no setting of one", diffOriginal)
@@ -46,11 +50,27 @@ func (w *writing) endElsewhere(r *route) {
 	default:
 		w.refuse(r, nil, featureNoFallback, "", "%s always asks %s itself last, which the source does not", w.format.name, r.match)
 	}
+	r.addOriginal()
+}
+
+// addOriginal puts the original behind the places of a route.
+func (r *route) addOriginal() {
 	original := stop{own: true, root: "/v2", base: r.match.Path, tags: true, digests: true}
 	if r.match.Kind != rules.HostSuffix {
 		original.host = r.match.Host
 	}
 	r.stops = append(r.stops, original)
+}
+
+// nowhere fits a route that leads nowhere.
+func (w *writing) nowhere(r *route) {
+	switch {
+	case w.limits.bareBlock:
+		r.blocked = true
+	case !w.limits.nowhere:
+		w.refuse(r, nil, featureNoFallback, "", "%s has no rule that leads nowhere: %s is asked itself", w.format.name, r.match)
+		r.addOriginal()
+	}
 }
 
 // noFallbackFlags are the flags that leave the original out of all rules.
@@ -84,7 +104,7 @@ func (w *writing) exempt() {
 		if len(r.stops) == 1 && w.covered(r) {
 			w.refuse(r, nil, featureExempt, "", "%s has no rule that keeps images of %s from another rule's mirrors", w.format.name, r.match)
 		}
-		return len(r.stops) > 0 || w.limits.ending != endsBare
+		return len(r.stops) > 0 || !w.limits.nowhere
 	})
 }
 

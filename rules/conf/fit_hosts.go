@@ -33,20 +33,21 @@ func (w *writing) transport(r *route, p *stop) {
 		table = w.limits.reachOwn
 	}
 	as, ok := table[p.reach]
+	will := as.as
+	if w.limits.forced != nil {
+		will = w.limits.forced(p.host, p.own, as.as)
+	}
 	switch {
+	case will == p.reach: // whatever is written
 	case !ok:
 		w.refuse(r, p, reachFeature(p.reach), "give it a certificate that the client trusts", "%s cannot ask %s by %s", w.format.name, p.host, p.reach)
 	case as.feature != "":
 		w.warn(r, p, as.feature, reachHints[as.feature], fmt.Sprintf("%s is asked by %s, and not by %s: %s", p.host, as.as, p.reach, as.text), diffReach)
 	}
-	p.reach = as.as
-	if w.limits.forced == nil {
-		return
-	}
-	if will := w.limits.forced(p.host, p.own, p.reach); will != p.reach {
+	if will != p.reach && will != as.as {
 		w.warn(r, p, featureLocal, "", fmt.Sprintf("%s is asked by %s, as %s asks every such address, and not by %s", p.host, will, w.client(), p.reach), diffReach)
-		p.reach = will
 	}
+	p.reach = will
 }
 
 // reachHints say what to do about what a reach becomes.
@@ -231,7 +232,7 @@ func (p *stop) skips() bool { return p.reach == unverifiedTLS || p.reach == unve
 // directly tells where the settings of a mirror hold for images of its own as
 // well, and did not.
 func (w *writing) directly(host string, p *stop) {
-	if p.reach == verified && len(p.tr.CA)+len(p.tr.Client) == 0 || !ref.ValidHost(host) || isOneLabel(host) {
+	if p.reach == verified && len(p.tr.CA)+len(p.tr.Client) == 0 && !(w.limits.local && isThisMachine(host)) || !ref.ValidHost(host) || isOneLabel(host) {
 		return
 	}
 	name := ref.Name{Host: host, Path: "sample/image"}

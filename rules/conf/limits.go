@@ -21,6 +21,7 @@ type limits struct {
 	anyAlone   bool // a rule for all hosts beats every other
 	reversed   bool // mirrors are tried from the end, which is no promise
 	local      bool // a registry on this machine is plain HTTP unless it is said
+	nowhere    bool // a rule that leads nowhere
 	exempt     bool // a rule without mirrors, which keeps a broader one away
 
 	paths paths
@@ -119,6 +120,7 @@ const (
 	featureHostTLS     = "host-tls"
 	featureInlineAuth  = "inline-auth"
 	featureInvalid     = "invalid-result"
+	featureHubName     = "hub-name"
 	featureIPv6        = "ipv6"
 	featureMirrorPath  = "mirror-namespace"
 	featureLocal       = "local-host"

@@ -101,9 +101,28 @@ func (w *writing) normalise() {
 			w.routes = append(w.routes, r)
 		}
 	}
+	w.withoutPorts(seen)
 	slices.SortStableFunc(w.routes, func(a, b *route) int { return a.rule - b.rule })
 	for _, host := range slices.Sorted(maps.Keys(w.cfg.Hosts)) {
 		w.implied(host, seen)
+	}
+}
+
+// withoutPorts adds routes for hosts without a port, where the source's client
+// finds the rule of a port for them.
+func (w *writing) withoutPorts(seen map[rules.Match]bool) {
+	for _, port := range w.opts.Source.PortKeys {
+		for _, r := range slices.Clone(w.routes) {
+			host, ok := strings.CutSuffix(r.match.Host, ":"+port)
+			bare := route{rule: r.rule, match: rules.Match{Kind: rules.Host, Host: host}, at: r.at}
+			if !ok || r.match.Kind != rules.Host || seen[bare.match] {
+				continue
+			}
+			seen[bare.match] = true
+			if w.resolve(&bare, &w.cfg.Rules[r.rule]) {
+				w.routes = append(w.routes, &bare)
+			}
+		}
 	}
 }
 
@@ -124,6 +143,9 @@ func (w *writing) byKey() []int {
 func (w *writing) match(rule *rules.Rule) (rules.Match, bool) {
 	m := rule.Match
 	m.Text = ""
+	if w.opts.Source.FoldCase {
+		m.Host = strings.ToLower(m.Host)
+	}
 	switch {
 	case m.Kind == rules.Never:
 		return m, false
@@ -131,10 +153,27 @@ func (w *writing) match(rule *rules.Rule) (rules.Match, bool) {
 		return m, true
 	case slices.Contains(w.opts.Source.HubKeys, m.Host):
 		m.Host = ref.DockerHub
+	case isHub(m.Host):
+		w.hubName(rule)
+		return m, false
+	case w.opts.Source.NoIPv6 && strings.HasPrefix(m.Host, "["):
+		return m, false
 	case m.Kind != rules.HostSuffix && isOneLabel(m.Host):
 		return m, false // a name that begins so is one of Docker Hub's
 	}
 	return m, ref.ValidHost(m.Host) && (m.Kind != rules.Prefix || !strings.ContainsAny(m.Path, "@: \t\n"))
+}
+
+// hubName tells of a rule for the host of Docker Hub where that is no name of
+// it: images are not called so, unless somebody does on purpose.
+func (w *writing) hubName(rule *rules.Rule) {
+	if rule.Match.Host != hubDNS {
+		return // never the host of an image
+	}
+	w.lose(Loss{
+		Feature: featureHubName, At: rule.Origin, Hint: "write docker.io",
+		Text: "the rule for " + hubDNS + " is left out: images of Docker Hub are not looked for by that name",
+	}, func(d difference) bool { return d.ref.Host == hubDNS })
 }
 
 // isOneLabel reports whether a host looks like a namespace of Docker Hub.
@@ -146,9 +185,12 @@ func isOneLabel(host string) bool {
 // own are had in that way.
 func (w *writing) implied(host string, seen map[rules.Match]bool) {
 	settings := w.cfg.Hosts[host]
-	rule := rules.Rule{Match: rules.Match{Kind: rules.Host, Host: host}, Origin: settings.Origin}
+	rule := rules.Rule{Match: rules.Match{Kind: rules.Host, Host: canonicalHub(host)}, Origin: settings.Origin}
 	if host == rules.AnyHost {
 		rule.Match = rules.Match{Kind: rules.Any}
+	}
+	if rule.Match.Host == ref.DockerHub {
+		rule.Match.Host = w.opts.Source.HubKeys[0]
 	}
 	match, ok := w.match(&rule)
 	if !ok || seen[match] {

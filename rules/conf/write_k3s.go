@@ -17,6 +17,12 @@ func k3sLimits() limits {
 	return limits{
 		everything: true, rewrites: true, exempt: true,
 		paths: pathsFree, ending: endsByFlag, ns: nsSource, reach: mirrors, reachOwn: own, scope: scopeTLS, certs: certsOne,
+		forced: func(host string, own bool, r reach) reach {
+			if _, port, _ := strings.Cut(host, ":"); own && isThisMachine(host) && port != "" && port != "443" {
+				return plainHTTP
+			}
+			return r
+		},
 	}
 }
 

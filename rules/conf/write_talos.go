@@ -9,7 +9,7 @@ import (
 // talosLimits are those of Talos.
 func talosLimits() limits {
 	l := k3sLimits()
-	l.rewrites, l.ending, l.certs = false, endsBare, certsInline
+	l.rewrites, l.ending, l.nowhere, l.certs, l.forced = false, endsBare, true, certsInline, nil
 	return l
 }
 
