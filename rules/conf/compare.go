@@ -76,7 +76,7 @@ func (w *writing) compare(files []File) {
 		return
 	}
 	c := comparison{
-		from: rules.New(w.cfg), to: rules.New(result), fromDialect: w.source(), toDialect: comparable(w.target),
+		from: w.from, to: rules.New(result), fromDialect: w.source(), toDialect: comparable(w.target),
 		rules: map[*rules.Rule]int{}, configs: []*rules.Config{&w.cfg, &result},
 	}
 	for i := range c.from.Rules() {

@@ -21,11 +21,17 @@ type comparison struct {
 // silent reports whether neither configuration says anything about a host that
 // no rule is for. What clients do then is their own affair.
 func (c *comparison) silent(host string) bool {
-	return !slices.ContainsFunc(c.configs, func(cfg *rules.Config) bool {
-		_, all := cfg.Hosts[rules.AnyHost]
-		said := containsKey(cfg.Hosts, func(key string) bool { return canonicalHub(key) == host })
-		return all || said || len(cfg.Nets) > 0
-	})
+	for _, cfg := range c.configs {
+		for key, settings := range cfg.Hosts {
+			if (key == rules.AnyHost || canonicalHub(key) == host) && !saysNothing(settings) {
+				return false
+			}
+		}
+		if len(cfg.Nets) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // reference returns in what the plans for an image differ. What is blocked or
@@ -152,13 +158,4 @@ func dialOf(t *rules.Try) string {
 		return ""
 	}
 	return t.Transport.DialTimeout.String()
-}
-
-func containsKey[V any](m map[string]V, found func(string) bool) bool {
-	for key := range m {
-		if found(key) {
-			return true
-		}
-	}
-	return false
 }

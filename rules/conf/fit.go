@@ -73,6 +73,8 @@ func (w *writing) matches() {
 			kept = append(kept, w.expand(r, featureWildcard, "the registries below "+r.match.Host)...)
 		case w.limits.noIPv6 && strings.HasPrefix(r.match.Host, "["):
 			w.refuse(r, nil, featureIPv6, "give the registry a name", "%s takes no reference to an IPv6 address, such as %s", w.client(), r.match.Host)
+		case w.limits.noOneLabel && !isRegistryHost(r.match.Host) && r.match.Kind != rules.Any && r.match.Kind != rules.HostSuffix:
+			w.refuse(r, nil, featureOneLabel, "write the registry's whole name, or its port", "%s takes %q for a namespace of Docker Hub", w.client(), r.match.Host)
 		case w.limits.hubOnly && r.match != hubMatch && !r.onlyOriginal():
 			w.refuse(r, nil, featureNonHub, "write a hosts.toml for it", "%s has mirrors for Docker Hub alone, and the rule is for %s", w.format.name, r.match)
 		default:
@@ -164,7 +166,7 @@ func (w *writing) placed(r *route, p *stop) bool {
 	switch {
 	case w.limits.noIPv6 && strings.HasPrefix(p.host, "["):
 		return leave(featureIPv6, "give the mirror a name", "%s takes no IPv6 address", w.client())
-	case w.limits.noOneLabel && isOneLabel(p.host):
+	case w.limits.noOneLabel && !isRegistryHost(p.host):
 		return leave(featureOneLabel, "write the mirror's whole name, or its port", "%s takes %q for a namespace of Docker Hub", w.client(), p.host)
 	case w.limits.noDotted && isRegistryHost(strings.SplitN(p.base, "/", 2)[0]):
 		return leave(featureDotted, "choose a namespace without a dot in its first part", "%s takes the namespace %q for a registry", w.client(), p.base)

@@ -14,8 +14,8 @@ func (w *writing) end(r *route) {
 			return
 		}
 	}
-	inside := func(p stop) bool { return p.own }
-	if n := len(r.stops); n > 1 && !w.limits.ownInside && slices.ContainsFunc(r.stops[:n-1], inside) {
+	inside := func(p stop) bool { return p.own && (p.host == "" || !w.limits.ownInside) }
+	if n := len(r.stops); n > 1 && slices.ContainsFunc(r.stops[:n-1], inside) {
 		at := slices.IndexFunc(r.stops, inside)
 		w.refuse(r, &r.stops[at], featureOrder, "", "%s cannot put %s in front of a mirror: what comes behind it is left out", w.format.name, r.match)
 		r.stops = r.stops[:at+1]

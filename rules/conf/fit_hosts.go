@@ -28,11 +28,7 @@ func (w *writing) transport(r *route, p *stop) {
 		p.tr.DialTimeout = 0
 	}
 	w.certificates(r, p)
-	table := w.limits.reach
-	if p.own && w.limits.reachOwn != nil {
-		table = w.limits.reachOwn
-	}
-	as, ok := table[p.reach]
+	as, ok := w.reaches(r, p)[p.reach]
 	will := as.as
 	if w.limits.forced != nil {
 		will = w.limits.forced(p.host, p.own, as.as)
@@ -48,6 +44,20 @@ func (w *writing) transport(r *route, p *stop) {
 		w.warn(r, p, featureLocal, "", fmt.Sprintf("%s is asked by %s, as %s asks every such address, and not by %s", p.host, will, w.client(), p.reach), diffReach)
 	}
 	p.reach = will
+}
+
+// reaches returns how the format writes the reach of a place.
+func (w *writing) reaches(r *route, p *stop) map[reach]reachAs {
+	switch {
+	case p.own && r.match.Kind == rules.Any:
+		return w.limits.reachAny
+	case p.own && w.limits.hubVerified && isHub(p.host):
+		return nil
+	case p.own && w.limits.reachOwn != nil:
+		return w.limits.reachOwn
+	default:
+		return w.limits.reach
+	}
 }
 
 // reachHints say what to do about what a reach becomes.
@@ -92,6 +102,10 @@ func (w *writing) inlineAuth(r *route, p *stop) {
 // certificates fits the certificates of a place.
 func (w *writing) certificates(r *route, p *stop) {
 	tr := &p.tr
+	if p.own && r.match.Kind == rules.Any && w.limits.reachAny == nil && len(tr.CA)+len(tr.Client) > 0 {
+		w.refuse(r, p, featureCA, "name the registries", "%s has no certificates for all registries", w.format.name)
+		tr.CA, tr.Client = nil, nil
+	}
 	if len(tr.CA) > 0 && !w.authorities(r, p) {
 		tr.CA = nil
 	}

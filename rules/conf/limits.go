@@ -34,6 +34,11 @@ type limits struct {
 	reach map[reach]reachAs
 	// reachOwn is the same for the original; nil where there is no difference.
 	reachOwn map[reach]reachAs
+	// reachAny is the same for each original of a rule for all hosts; nil where
+	// it is always reached as it is without a rule, and has no certificates.
+	reachAny map[reach]reachAs
+	// hubVerified says that Docker Hub itself is always verified.
+	hubVerified bool
 	// forced returns how the client reaches a host whatever is written; nil
 	// where there is no such thing.
 	forced func(host string, own bool, r reach) reach

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -189,6 +190,9 @@ func (w *writing) implied(host string, seen map[rules.Match]bool) {
 	if host == rules.AnyHost {
 		rule.Match = rules.Match{Kind: rules.Any}
 	}
+	if saysNothing(settings) {
+		return
+	}
 	if rule.Match.Host == ref.DockerHub {
 		rule.Match.Host = w.opts.Source.HubKeys[0]
 	}
@@ -197,10 +201,15 @@ func (w *writing) implied(host string, seen map[rules.Match]bool) {
 		return
 	}
 	r := &route{rule: -1, match: match, at: settings.Origin}
-	if w.resolve(r, &rule) && !r.stops[0].ordinary() {
+	if w.resolve(r, &rule) && (!r.stops[0].ordinary() || isPrivate(match.Host) || isThisMachine(match.Host)) {
 		seen[match] = true
 		w.routes = append(w.routes, r)
 	}
+}
+
+// saysNothing reports whether settings are as good as none.
+func saysNothing(h rules.HostSettings) bool {
+	return h.Scheme == rules.SchemeUnset && h.Fails == nil && (h.Transport == nil || reflect.DeepEqual(*h.Transport, rules.Transport{}))
 }
 
 // ordinary reports whether a place is the image's own registry, reached as it
@@ -227,14 +236,25 @@ func (w *writing) resolve(r *route, rule *rules.Rule) bool {
 	}
 	for i := range eps {
 		p := w.stop(r, &eps[i], &tries[i])
-		switch {
-		case !eps[i].Blocked:
-			r.stops = append(r.stops, p)
-		case p.own:
+		switch d := &w.opts.Source; {
+		case eps[i].Blocked && p.own:
 			r.blocked = true
+		case eps[i].Blocked && (d.BlockByRule || !d.BlockByName), d.BlockByName && !p.own && w.blockedBy(r, &p):
+		default:
+			r.stops = append(r.stops, p)
 		}
 	}
 	return true
+}
+
+// blockedBy reports whether another rule of the source blocks a place.
+func (w *writing) blockedBy(r *route, p *stop) bool {
+	host := p.host
+	if host == "" {
+		host = sample(r.match).Host
+	}
+	plan := w.from.Plan(ref.Name{Host: host, Path: joinPath(p.base, "sample/image")}.WithTag("latest"), rules.Pull, w.opts.Source)
+	return plan.Rule != nil && plan.Rule.Upstream.Endpoint.Blocked
 }
 
 // tries plans the endpoints of a rule for an image that matches it, each of
@@ -290,7 +310,9 @@ func (w *writing) stop(r *route, ep *rules.Endpoint, t *rules.Try) stop {
 	}
 	keeps := !ep.Repo.StripMatched
 	if w.opts.Source.Textual {
-		keeps = ep.Host == "" // the name is text in front of what was not matched
+		if keeps = ep.Host == ""; keeps { // otherwise the name is text in front of what was not matched
+			p.base = ""
+		}
 	}
 	if keeps {
 		p.base = joinPath(p.base, r.match.Path)

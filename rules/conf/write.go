@@ -119,7 +119,7 @@ func Write(cfg rules.Config, format string, opts WriteOptions) ([]File, []Loss, 
 	if opts.Source.HubWire == "" {
 		opts.Source = rules.Native()
 	}
-	w := &writing{format: f, limits: wr.limits, opts: opts, cfg: cfg}
+	w := &writing{format: f, limits: wr.limits, opts: opts, cfg: cfg, from: rules.New(cfg)}
 	if w.target, err = rules.DialectOf(f.clients[0]); err != nil {
 		return nil, nil, err
 	}
@@ -156,6 +156,7 @@ type writing struct {
 	opts   WriteOptions
 	target rules.Dialect // of the client that will read the result
 	cfg    rules.Config
+	from   *rules.Set // of cfg
 	routes []*route
 	losses []loss
 	// accepted are differences that are none.

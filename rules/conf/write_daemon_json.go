@@ -15,7 +15,7 @@ func daemonJSONLimits() limits {
 	with(own, plainHTTP, unverifiedThenPlain, featurePlainHTTP, "insecure-registries are asked by HTTPS first")
 	with(own, verifiedThenPlain, unverifiedThenPlain, featureFallback, "insecure-registries need no certificate that is trusted")
 	return limits{
-		hubOnly: true, paths: pathsBefore, reach: mirrors, reachOwn: own, scope: scopeTLS, certs: certsElsewhere,
+		hubOnly: true, hubVerified: true, paths: pathsBefore, reach: mirrors, reachOwn: own, scope: scopeTLS, certs: certsElsewhere,
 		forced: func(host string, own bool, r reach) reach {
 			switch {
 			case !isThisMachine(host) || r != verified:

@@ -11,7 +11,7 @@ func hostsTomlLimits() limits {
 	return limits{
 		everything: true, ownInside: true, exempt: true, local: true,
 		paths: pathsFree, kinds: rules.Digests, kindsOwn: true, ending: endsAnywhere, ns: nsSource,
-		reach: exact(unverifiedTLS, plainHTTP, unverifiedThenPlain, verifiedThenPlain), certs: certsFiles, header: true, dial: true,
+		reach: exact(unverifiedTLS, plainHTTP, unverifiedThenPlain, verifiedThenPlain), reachAny: exact(unverifiedTLS), certs: certsFiles, header: true, dial: true,
 	}
 }
 

@@ -16,7 +16,7 @@ func k3sLimits() limits {
 	with(mirrors, verifiedThenPlain, verified, featureFallback, "plain HTTP is no longer tried")
 	return limits{
 		everything: true, rewrites: true, exempt: true,
-		paths: pathsFree, ending: endsByFlag, ns: nsSource, reach: mirrors, reachOwn: own, scope: scopeTLS, certs: certsOne,
+		paths: pathsFree, ending: endsByFlag, ns: nsSource, reach: mirrors, reachOwn: own, reachAny: own, scope: scopeTLS, certs: certsOne,
 		forced: func(host string, own bool, r reach) reach {
 			if _, port, _ := strings.Cut(host, ":"); own && isThisMachine(host) && port != "" && port != "443" {
 				return plainHTTP

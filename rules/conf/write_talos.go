@@ -9,7 +9,7 @@ import (
 // talosLimits are those of Talos.
 func talosLimits() limits {
 	l := k3sLimits()
-	l.rewrites, l.ending, l.nowhere, l.certs, l.forced = false, endsBare, true, certsInline, nil
+	l.rewrites, l.ending, l.nowhere, l.certs, l.forced, l.reachAny = false, endsBare, true, certsInline, nil, nil
 	return l
 }
 
