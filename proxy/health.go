@@ -118,6 +118,14 @@ func (h *health) set(l lane, c condition, now time.Time) {
 	h.lanes[l] = c
 }
 
+// forget forgets which upstreams could not be asked, but not which of them
+// asked for silence.
+func (h *health) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.lanes, func(_ lane, c condition) bool { return !limited(c.err) })
+}
+
 func (c condition) backoff() time.Duration {
 	return min(firstBackoff<<min(c.failures, 8), maxBackoff)
 }

@@ -192,6 +192,14 @@ func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
 	return p
 }
 
+// Forget forgets what upstreams refused, and which of them could not be asked:
+// they may be reached elsewhere now. A pause that an upstream asked for holds
+// on.
+func (p *Proxy) Forget() {
+	p.negative.known.clear()
+	p.health.forget()
+}
+
 // Close starts no new work, drops questions to the upstream, and waits for
 // fills and for what is being stored. When ctx ends first, fills are cut, keep
 // what they have for the next start, and the error is that of ctx. What is

@@ -80,6 +80,13 @@ func (r *recent[K, V]) victim() int {
 	}
 }
 
+func (r *recent[K, V]) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.entries)
+	r.ring, r.hand = nil, 0
+}
+
 func (r *recent[K, V]) delete(k K) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
