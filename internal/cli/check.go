@@ -18,6 +18,8 @@ type checker struct {
 	lines lines
 	env   Env
 	found problems
+
+	inRules problems // in files of mirror rules, in the order of their reading
 }
 
 // add notes a problem at a key.
@@ -42,6 +44,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 	c.notYet(f)
 	cfg := config{
 		from:          c.file,
+		written:       f,
 		listen:        c.addr("server.listen", flags.listen, f.Server.Listen, defaultListen),
 		admin:         c.addr("server.admin", flags.admin, f.Server.Admin, defaultAdmin),
 		externalHosts: c.hosts("server.external_hosts", f.Server.ExternalHosts),
@@ -56,6 +59,10 @@ func (c *checker) config(f file, flags serveFlags) config {
 	cfg.storage = c.storage(f.Storage, flags.storage)
 	cfg.anonymous = c.anonymous(f.Auth.Anonymous, cfg.listen)
 	cfg.upstreams = c.upstreams(f.Upstream)
+	cfg.steering = c.steering(f.Rules)
+	for _, x := range cfg.steering.contradictions(cfg.upstreams) {
+		c.add(fmt.Sprintf("upstream[%d].%s", x.upstream, x.key), "leave it out here, or change the rule", "%s", x.text)
+	}
 	cfg.hosted = c.hosted(f.Hosted.Repositories, cfg.upstreams)
 	for i, h := range cfg.externalHosts {
 		if slices.ContainsFunc(cfg.upstreams, func(u upstream) bool { return u.name == h }) {
@@ -74,7 +81,6 @@ func (c *checker) notYet(f file) {
 			c.add(key, hintOf(later("")), "not supported yet")
 		}
 	}
-	refuse("rules", len(f.Rules) > 0)
 	refuse("server.external_url", f.Server.ExternalURL != "")
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")

@@ -27,6 +27,7 @@ const (
 // defaults in place and flags applied.
 type config struct {
 	from          string // the file, "" where there was none
+	written       file   // what stands there
 	listen, admin string
 	externalHosts []string
 	drain         time.Duration
@@ -35,6 +36,7 @@ type config struct {
 	storage       string // a directory
 	anonymous     anonymous
 	upstreams     []upstream
+	steering      steering // how they are reached
 	hosted        []string // patterns of names that are ours; none means that nothing is
 	sparse        bool
 }
@@ -97,8 +99,8 @@ func loadConfig(env Env, flags serveFlags) (config, error) {
 	}
 	c := &checker{file: name, lines: l, env: env}
 	cfg := c.config(f, flags)
-	if len(c.found) > 0 {
-		return config{}, c.sorted()
+	if all := append(c.sorted(), c.inRules...); len(all) > 0 {
+		return config{}, all
 	}
 	if cfg.storage == "" {
 		cfg.storage, err = defaultStorage(env)

@@ -84,7 +84,12 @@ type problem struct {
 	hint string // "" for none
 }
 
-func (p problem) Error() string { return fmt.Sprintf("%s:%d: %s", p.file, p.line, p.text) }
+func (p problem) Error() string {
+	if p.line == 0 { // the file as a whole
+		return p.file + ": " + p.text
+	}
+	return fmt.Sprintf("%s:%d: %s", p.file, p.line, p.text)
+}
 
 // Problems are all that is wrong in a file, in the order of its lines.
 type problems []problem

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/oci"
@@ -17,15 +19,32 @@ import (
 
 func (u upstream) plainHTTP() bool { return strings.HasPrefix(u.url, "http://") }
 
-// Places knows where each upstream's images are: at its mirrors, in order, and
-// then at its own URL.
+// Places knows where each upstream's images are: at the places that mirror
+// rules name, at its own mirrors, in order, and then at its own URL.
 type places struct {
 	client    *remote.Client
-	fixed     map[string][]mirror.Place // :: upstream → places, without names
+	guide     atomic.Pointer[guide] // nil without rules
+	fixed     map[string]*home      // :: upstream → its own places
 	wildcards []upstream
 
-	mu   sync.Mutex                // guards seen
-	seen map[string][]mirror.Place // :: host below a wildcard → places
+	mu   sync.Mutex       // guards seen
+	seen map[string]*home // :: host below a wildcard → its own places
+}
+
+// A home is an upstream with the places that are its own.
+type home struct {
+	upstream
+	credentials remote.Credentials // nil for an anonymous account
+	places      []mirror.Place     // its mirrors, then its url; without names
+}
+
+// named returns the places for a repository.
+func (h *home) named(n ref.Name) []mirror.Place {
+	named := slices.Clone(h.places)
+	for i := range named {
+		named[i].Name = n
+	}
+	return named
 }
 
 // maxSeen bounds the hosts below wildcards that are remembered. Clients choose
@@ -33,61 +52,70 @@ type places struct {
 const maxSeen = 256
 
 func newPlaces(client *remote.Client, ups []upstream) (*places, error) {
-	p := &places{client: client, fixed: map[string][]mirror.Place{}, seen: map[string][]mirror.Place{}}
+	p := &places{client: client, fixed: map[string]*home{}, seen: map[string]*home{}}
 	for _, u := range ups {
 		if isWildcard(u.name) {
 			p.wildcards = append(p.wildcards, u)
 			continue
 		}
-		all, err := p.of(u)
+		h, err := p.of(u)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", u.name, err)
 		}
-		p.fixed[u.name] = all
+		p.fixed[u.name] = h
 	}
 	return p, nil
 }
 
+// steer lets another guide take over, and closes the one before. No question
+// fails: one that is under way ends at the places that it was led to.
+func (p *places) steer(g *guide) { p.guide.Swap(g).close() }
+
+// who returns who we are at the mirrors of an upstream, "" for nobody.
+func (p *places) who(upstream string) string {
+	if g := p.guide.Load(); g != nil {
+		return g.known.at(upstream)
+	}
+	return ""
+}
+
 // plan names the places for a question.
-func (p *places) plan(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
-	n := r.Name
-	all, ok := p.fixed[n.Host]
+func (p *places) plan(op mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+	h, ok := p.fixed[r.Host]
 	if !ok {
 		var err error
-		if all, err = p.below(n.Host); err != nil {
+		if h, err = p.below(r.Host); err != nil {
 			return nil, err
 		}
 	}
-	named := make([]mirror.Place, len(all))
-	for i, place := range all {
-		place.Name = n
-		named[i] = place
+	if g := p.guide.Load(); g != nil {
+		return g.plan(op, r, h)
 	}
-	return named, nil
+	return h.named(r.Name), nil
 }
 
 // below returns the places for a host that a wildcard stands for: the host
 // itself, by https.
-func (p *places) below(host string) ([]mirror.Place, error) {
+func (p *places) below(host string) (*home, error) {
 	u, ok := wildcardOf(p.wildcards, host)
 	if !ok {
 		return nil, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "upstream not allowed: %s", host)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if all, ok := p.seen[host]; ok {
-		return all, nil
+	if h, ok := p.seen[host]; ok {
+		return h, nil
 	}
-	u.name, u.url = host, "https://"+host
-	all, err := p.of(u)
+	u.name, u.url = host, defaultURL(host)
+	h, err := p.of(u)
 	if err != nil {
 		return nil, err
 	}
 	if len(p.seen) >= maxSeen {
 		clear(p.seen)
 	}
-	p.seen[host] = all
-	return all, nil
+	p.seen[host] = h
+	return h, nil
 }
 
 // wildcardOf returns the wildcard that a host is below, the longest one.
@@ -102,20 +130,21 @@ func wildcardOf(wildcards []upstream, host string) (found upstream, ok bool) {
 
 // of makes the places of an upstream. Mirrors are read anonymously: our
 // credentials are the upstream's own.
-func (p *places) of(u upstream) ([]mirror.Place, error) {
-	var all []mirror.Place
+func (p *places) of(u upstream) (*home, error) {
+	h := &home{upstream: u, credentials: u.account.credentials()}
 	for _, m := range u.mirrors {
 		place, err := p.place(u, remote.EndpointConfig{URL: m, Label: mirrorLabel(u.name, m)})
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, place)
+		h.places = append(h.places, place)
 	}
-	place, err := p.place(u, remote.EndpointConfig{URL: u.url, Label: u.name, TokenHosts: u.tokenHosts, Credentials: u.account.credentials()})
+	place, err := p.place(u, remote.EndpointConfig{URL: u.url, Label: u.name, TokenHosts: u.tokenHosts, Credentials: h.credentials})
 	if err != nil {
 		return nil, err
 	}
-	return append(all, place), nil
+	h.places = append(h.places, place)
+	return h, nil
 }
 
 func (p *places) place(u upstream, cfg remote.EndpointConfig) (mirror.Place, error) {
@@ -145,10 +174,11 @@ func labelOwner(label string) string {
 type policies struct {
 	fixed     map[string]proxy.Policy // :: upstream → policy
 	wildcards []upstream
+	who       func(upstream string) string // at its mirrors
 }
 
-func newPolicies(ups []upstream) policies {
-	p := policies{fixed: map[string]proxy.Policy{}}
+func newPolicies(ups []upstream, who func(string) string) policies {
+	p := policies{fixed: map[string]proxy.Policy{}, who: who}
 	for _, u := range ups {
 		if isWildcard(u.name) {
 			p.wildcards = append(p.wildcards, u)
@@ -161,11 +191,16 @@ func newPolicies(ups []upstream) policies {
 
 // of returns the policy for an upstream, or for a host below a wildcard.
 func (p policies) of(host string) proxy.Policy {
-	if policy, ok := p.fixed[host]; ok {
-		return policy
+	policy, ok := p.fixed[host]
+	if !ok {
+		u, _ := wildcardOf(p.wildcards, host)
+		policy = u.policy(host)
 	}
-	u, _ := wildcardOf(p.wildcards, host)
-	return u.policy(host)
+	if who := p.who(host); who != "" {
+		policy.Scope += "+" + who
+		policy.Anonymous = false
+	}
+	return policy
 }
 
 func (u upstream) policy(host string) proxy.Policy {

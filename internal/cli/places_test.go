@@ -98,7 +98,7 @@ func TestScopes(t *testing.T) {
 }
 
 func TestPolicies(t *testing.T) {
-	p := newPolicies([]upstream{{name: "docker.io", tagTTL: 5}, {name: "*.example.com", tagTTL: 7, account: account{username: "u"}}})
+	p := newPolicies([]upstream{{name: "docker.io", tagTTL: 5}, {name: "*.example.com", tagTTL: 7, account: account{username: "u"}}}, func(string) string { return "" })
 	if got := p.of("docker.io"); got.TagTTL != 5 || !got.Anonymous || got.Scope != "docker.io" {
 		t.Errorf("docker.io: got %+v", got)
 	}

@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -168,40 +165,6 @@ func (pr *prober) ask(ctx context.Context, t *rules.Try, scheme string, observe 
 		return oci.Descriptor{}, err
 	}
 	return endpoint.Resolve(ctx, t.Ref)
-}
-
-// tlsOf returns the settings of a transport, nil for none.
-func tlsOf(t *rules.Transport) (*tls.Config, error) {
-	if t == nil {
-		return nil, nil
-	}
-	cfg := &tls.Config{InsecureSkipVerify: t.SkipVerify}
-	if len(t.CA) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range t.CA {
-			pem, err := os.ReadFile(name)
-			if err != nil {
-				return nil, fmt.Errorf("read CA: %w", err)
-			}
-			pool.AppendCertsFromPEM(pem)
-		}
-		cfg.RootCAs = pool
-	}
-	for _, pair := range t.Client {
-		key := pair.Key
-		if key == "" {
-			key = pair.Cert
-		}
-		cert, err := tls.LoadX509KeyPair(pair.Cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		cfg.Certificates = append(cfg.Certificates, cert)
-	}
-	return cfg, nil
 }
 
 // lastEvent keeps what the last request of a probe came to.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -36,7 +37,9 @@ $ENTREPOT_CONFIG, the working directory, the user's configuration directory, or
 
 On SIGINT and SIGTERM it stops accepting, lets requests and downloads finish
 for at most server.drain (30s), and exits with 0. A second signal ends it at
-once.
+once. On SIGHUP it reads the configuration again and follows its mirror rules
+from then on, without a failed request; where something is wrong it says so and
+goes on as before. Everything else that has changed needs a restart.
 
 Exit codes: 0 it was stopped, 1 it could not go on, 2 the command line or the
 configuration is wrong.`,
@@ -77,8 +80,11 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
+	hangups := make(chan os.Signal, 1) // one is enough: whatever comes while we read is read with it
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	s.announce(env.Stderr, l, opts.quiet)
-	return s.run(ctx, stop, l)
+	return s.run(ctx, stop, l, reloader{hangups, func() (config, error) { return loadConfig(env, opts.serveFlags) }})
 }
 
 // listeners are the two sockets. They are opened before the store, so that a

@@ -148,6 +148,19 @@ func (o *output) wait(t *testing.T, pattern string) string {
 	}
 }
 
+// waitCount returns as soon as a text is there so many times.
+func (o *output) waitCount(t *testing.T, text string, n int) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for bytes.Count(o.buf.Bytes(), []byte(text)) < n {
+		if o.ended {
+			t.Fatalf("it ended without %q:\n%s", text, o.buf.String())
+		}
+		o.changed.Wait()
+	}
+}
+
 func TestServeWithoutConfiguration(t *testing.T) {
 	t.Chdir(t.TempDir())
 	home := t.TempDir()

@@ -56,6 +56,7 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 		return nil, err
 	}
 	s := &server{cfg: cfg, log: log}
+	cfg.steering.warn(log)
 	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse})
 	if err != nil {
 		return nil, storeError(err, cfg.storage)
@@ -88,7 +89,7 @@ func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics}
 	var err error
-	if s.pull, err = newPull(s.cfg.upstreams, s.store.Cache(), o, instance, s.log); err != nil {
+	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
 		return nil, err
 	}
 	level, err := registry.ParseLevel(string(s.cfg.anonymous))
@@ -157,13 +158,14 @@ func loadTLS(cfg config) (*tls.Config, error) {
 
 // run serves until ctx ends, then drains and closes everything. Before that it
 // calls release, which gives signals their usual effect back: a second one ends
-// the process at once.
-func (s *server) run(ctx context.Context, release func(), l listeners) error {
+// the process at once. Until then it reloads as r says.
+func (s *server) run(ctx context.Context, release func(), l listeners, r reloader) error {
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
+	g.Go(func() error { s.followSignals(ctx, r); return nil })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
 		release()

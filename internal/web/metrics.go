@@ -39,6 +39,7 @@ type Metrics struct {
 	resumes          family[string]
 	mismatches       family[string]
 	inFlight         prometheus.Gauge
+	reloads          family[string]
 }
 
 type requestKey struct {
@@ -113,6 +114,10 @@ func (m *Metrics) registerTraffic(r prometheus.Registerer) {
 	m.upstreamBytes.init(byUpstream(counters(r, "entrepot_upstream_bytes_total", "Bytes of content received from upstreams.", "upstream")))
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "entrepot_in_flight_requests", Help: "Requests of clients that are being answered."})
 	r.MustRegister(m.inFlight)
+	reloads := counters(r, "entrepot_reloads_total", "Times the configuration was read again, by whether it was taken.", "result")
+	m.reloads.init(func(result string) prometheus.Counter { return reloads.WithLabelValues(result) })
+	m.reloads.of("done") // there from the start, so that the first failure is a change
+	m.reloads.of("failed")
 }
 
 func (m *Metrics) registerFills(r prometheus.Registerer) {
@@ -170,6 +175,15 @@ func (m *Metrics) Resume(upstream string) { m.resumes.of(m.upstream(upstream)).I
 
 // Mismatch counts content that was not what its digest says.
 func (m *Metrics) Mismatch(upstream string) { m.mismatches.of(m.upstream(upstream)).Inc() }
+
+// Reload counts a reading of the configuration; ok says that it was taken.
+func (m *Metrics) Reload(ok bool) {
+	result := "failed"
+	if ok {
+		result = "done"
+	}
+	m.reloads.of(result).Inc()
+}
 
 // InFlight returns a handler that counts the requests that are under way. The
 // ResponseWriter is passed on as it is, so that files still go from the disk to

@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+)
+
+// A reloader reads the configuration again.
+type reloader struct {
+	asked <-chan os.Signal       // one for each time
+	load  func() (config, error) // as at the start
+}
+
+// followSignals reloads whenever that is asked for, until ctx ends.
+func (s *server) followSignals(ctx context.Context, r reloader) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.asked:
+			s.reload(r.load)
+		}
+	}
+}
+
+// reload reads the configuration again and follows its mirror rules from now
+// on. Where anything in it is wrong, all stays as it is.
+func (s *server) reload(load func() (config, error)) {
+	cfg, err := load()
+	if err == nil {
+		err = s.follow(cfg)
+	}
+	s.metrics.Reload(err == nil)
+	if err == nil {
+		return
+	}
+	all, ok := errors.AsType[problems](err)
+	if !ok {
+		s.log.Error("not reloaded", "err", err)
+	}
+	for _, p := range all {
+		s.log.Error("not reloaded", "err", p, "hint", p.hint)
+	}
+}
+
+// follow takes the mirror rules of another configuration. They have to agree
+// with the upstreams that are served, which stay.
+func (s *server) follow(cfg config) error {
+	for _, x := range cfg.steering.contradictions(s.cfg.upstreams) {
+		return fmt.Errorf("%s of the upstream %s: %s", x.key, s.cfg.upstreams[x.upstream].name, x.text)
+	}
+	if err := s.pull.steer(cfg.steering); err != nil {
+		return err
+	}
+	cfg.steering.warn(s.log)
+	s.log.Info("mirror rules reloaded", "files", len(cfg.written.Rules), "rules", len(cfg.steering.config.Rules))
+	warnRestart(s.log, s.cfg.written, cfg.written)
+	return nil
+}
+
+// warnRestart names the keys that have changed and are read at the start only.
+func warnRestart(log *slog.Logger, old, now file) {
+	for _, key := range changedKeys("", reflect.ValueOf(old), reflect.ValueOf(now)) {
+		if key != "rules" {
+			log.Warn("a change needs a restart", "key", key)
+		}
+	}
+}
+
+// changedKeys returns the keys of a table in which two files differ: those of
+// single tables one by one, lists as a whole.
+func changedKeys(prefix string, old, now reflect.Value) []string {
+	var keys []string
+	for i := range old.NumField() {
+		key := prefix + old.Type().Field(i).Tag.Get("toml")
+		a, b := old.Field(i), now.Field(i)
+		switch {
+		case reflect.DeepEqual(a.Interface(), b.Interface()):
+		case a.Kind() == reflect.Struct && a.Type() != reflect.TypeFor[scalar]():
+			keys = append(keys, changedKeys(key+".", a, b)...)
+		default:
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
