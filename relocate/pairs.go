@@ -17,6 +17,10 @@ type Mention struct {
 	// From is where the image is now, where an earlier relocation moved it; ""
 	// means that it is still where Written says.
 	From string
+	// Digest is what the input promises the image to have, beside a digest in
+	// Written; "" for nothing. Where the image is something else, it is not
+	// found.
+	Digest ref.Digest
 	// Target is where the input itself says that the image goes, "" where it
 	// leaves that to the naming: a reference, or a path below the naming's
 	// prefix. Without a tag it gets the source's.
@@ -31,8 +35,8 @@ type Pair struct {
 	// in where the input has neither.
 	Source ref.Ref
 	// Original is what the inputs call the image, normalised as Source is, where
-	// an earlier relocation moved it from there to Source; the zero value where
-	// none did.
+	// that is not Source: an earlier relocation moved it, or the input promises a
+	// digest beside the name. Otherwise it is the zero value.
 	Original ref.Ref
 	// Target has the repository and the tag at the target: the source's tag, or
 	// one to keep it by where the source has a digest alone. Its digest is the
@@ -129,6 +133,9 @@ func (m *matcher) add(mention Mention) error {
 	if err := p.movedTo(mention.From); err != nil {
 		return err
 	}
+	if err := p.promised(mention.Digest); err != nil {
+		return err
+	}
 	if p.named {
 		p.Target, err = m.naming.explicit(name, mention.Target)
 		if err != nil {
@@ -167,6 +174,21 @@ func (p *Pair) movedTo(from string) error {
 	if now = now.WithDefaultTag(); now != name {
 		p.Source, p.Original = now, name
 	}
+	return nil
+}
+
+// promised has the image read by the digest that it should have.
+func (p *Pair) promised(d ref.Digest) error {
+	if d == "" || d == p.Source.Digest {
+		return nil
+	}
+	if p.Source.Digest != "" {
+		return fmt.Errorf("%s has another digest than the input promises, %s", p.Source, d)
+	}
+	if p.Original.Path == "" {
+		p.Original = p.Source
+	}
+	p.Source.Digest = d
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/relocate"
 	"github.com/entrepot/entrepot/remote"
 	"github.com/entrepot/entrepot/rules"
 )
@@ -126,17 +128,38 @@ func (w *network) to(n ref.Name) (*remote.Endpoint, error) {
 	return w.endpoint(&plan.Tries[0])
 }
 
+// reach returns how a registry is written to, for the configuration of others.
+func (w *network) reach(host string) relocate.Reach {
+	plan := w.view.set.Plan(ref.Name{Host: host, Path: "x"}.WithTag("latest"), rules.Push, w.view.dialect)
+	if plan.Err != nil {
+		return relocate.Reach{}
+	}
+	t := w.flags.apply(plan.Tries[0])
+	r := relocate.Reach{PlainHTTP: w.scheme(&t) == "http", SkipVerify: t.Insecure()}
+	if t.Transport != nil && !r.PlainHTTP {
+		for _, file := range t.Transport.CA {
+			if abs, err := filepath.Abs(file); err == nil {
+				file = abs
+			}
+			r.CA = append(r.CA, file)
+		}
+	}
+	return r
+}
+
+// scheme returns how a place is spoken to: registries on this machine by what
+// they answer.
+func (w *network) scheme(t *rules.Try) string {
+	if t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) || t.Scheme == rules.HTTPSThenHTTP {
+		return w.speaks(t.Host)
+	}
+	return firstScheme(t)
+}
+
 // endpoint returns the endpoint of a place, the same one for the same place.
 func (w *network) endpoint(place *rules.Try) (*remote.Endpoint, error) {
 	t := w.flags.apply(*place)
-	if t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) {
-		t.Scheme = rules.HTTPSThenHTTP
-	}
-	scheme := firstScheme(&t)
-	if t.Scheme == rules.HTTPSThenHTTP {
-		scheme = w.speaks(t.Host)
-	}
-	key := endpointKey{scheme + "://" + t.Host + t.APIRoot, t.NS, place.Transport, t.Insecure()}
+	key := endpointKey{w.scheme(&t) + "://" + t.Host + t.APIRoot, t.NS, place.Transport, t.Insecure()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e := w.endpoints[key]; e != nil {

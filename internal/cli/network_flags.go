@@ -19,6 +19,8 @@ type networkFlags struct {
 	insecure  []string // host[:port] whose certificates are not checked
 	plainHTTP []string // host[:port] that is spoken to without TLS
 	ca        []string // files of further authorities
+
+	accounts remote.Credentials // that an input has, asked last; nil for none
 }
 
 func (n *networkFlags) add(cmd *cobra.Command) {
@@ -71,7 +73,7 @@ func (n *networkFlags) apply(t rules.Try) rules.Try {
 // environment, then the files. With --authfile there are no others.
 func (n *networkFlags) credentials(client string, getenv func(string) string) (remote.Credentials, error) {
 	if n.authFile != "" {
-		return remote.AuthFile(n.authFile), nil
+		return n.orInput(remote.AuthFile(n.authFile)), nil
 	}
 	var all []remote.Credentials
 	if text := getenv(authVariable); client == "lifecycle" && text != "" {
@@ -88,7 +90,15 @@ func (n *networkFlags) credentials(client string, getenv func(string) string) (r
 	for _, name := range files {
 		all = append(all, remote.AuthFile(name))
 	}
-	return remote.FirstOf(all...), nil
+	return n.orInput(all...), nil
+}
+
+// orInput asks sources of credentials, and then those of an input.
+func (n *networkFlags) orInput(all ...remote.Credentials) remote.Credentials {
+	if n.accounts != nil {
+		all = append(all, n.accounts)
+	}
+	return remote.FirstOf(all...)
 }
 
 // authVariable holds the credentials of the buildpacks lifecycle.

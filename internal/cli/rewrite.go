@@ -130,8 +130,18 @@ func writeDocuments(env Env, output string, args []string, files []document.File
 		_, err := env.Stdout.Write(files[0].Data)
 		return err
 	}
+	out, err := documentFiles(output, args, files)
+	if err != nil {
+		return err
+	}
+	return writeAll(out)
+}
+
+// documentFiles says where rewritten documents go: a single file to output
+// itself, others below it.
+func documentFiles(output string, args []string, files []document.File) ([]outFile, error) {
 	if len(files) == 1 && len(args) == 1 && !isDir(args[0]) && !isDir(output) && !strings.HasSuffix(output, "/") {
-		return writeAll([]outFile{{output, files[0].Data}})
+		return []outFile{{output, files[0].Data}}, nil
 	}
 	out := make([]outFile, 0, len(files))
 	taken := map[string]bool{}
@@ -141,12 +151,12 @@ func writeDocuments(env Env, output string, args []string, files []document.File
 			name = "stdin.yaml"
 		}
 		if taken[name] {
-			return usageError(fmt.Errorf("two inputs would be written to %s", path.Join(output, name)), "rewrite them one after the other")
+			return nil, usageError(fmt.Errorf("two inputs would be written to %s", path.Join(output, name)), "rewrite them one after the other")
 		}
 		taken[name] = true
 		out = append(out, outFile{path.Join(output, name), f.Data})
 	}
-	return writeAll(out)
+	return out, nil
 }
 
 func isDir(name string) bool {

@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/relocate"
+)
+
+type relocateOptions struct {
+	inputFlags
+	mappingFlags
+	outputFlags
+	transferFlags
+	plan bool
+}
+
+func newRelocateCmd(env Env) *cobra.Command {
+	var opts relocateOptions
+	cmd := &cobra.Command{
+		Use:   "relocate INPUT... --to PREFIX",
+		Short: "Copy the images that documents name to another registry, and lead there",
+		Long: `Relocate finds the images that documents name, names them below PREFIX, proves
+that no two of them meet there, copies them with all platforms and signatures,
+byte for byte, and writes what leads to them: the documents with the new names,
+a relocation mapping, mirror configuration for clients. Files are written when
+the whole set is in place, all or none; mirror configuration is followed for
+every image first.
+
+` + kindsHelp() + `
+
+` + namingHelp + `
+
+` + emitHelp() + `
+
+` + rulesHelp + `
+
+With --plan nothing is written: it tells what would be.
+
+Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
+be copied (no tag has moved, no file was written, unless --partial), 4 a format
+cannot express the set, 5 images would meet (nothing was written), 6 the
+registries refuse the credentials.`,
+		Example: `  entrepot relocate deploy/ --to registry.corp/mirror --output private/
+  entrepot relocate bundle.json --to registry.corp/apps --map relocation-mapping.json
+  entrepot relocate images.txt --to registry.corp --naming host-path --emit hosts.toml=certs.d
+  helm template ./chart | entrepot relocate - --to registry.corp/mirror --plan`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return relocateSet(cmd.Context(), env, opts, args) },
+	}
+	opts.inputFlags.add(cmd)
+	opts.mappingFlags.add(cmd)
+	opts.outputFlags.add(cmd)
+	opts.transferFlags.add(cmd)
+	cmd.Flags().BoolVar(&opts.plan, "plan", false, "tell what would be done, and write nothing")
+	return cmd
+}
+
+// relocateSet relocates the images of the inputs.
+func relocateSet(ctx context.Context, env Env, opts relocateOptions, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	r, err := opts.open(env, args)
+	if err != nil {
+		return err
+	}
+	defer r.x.close()
+	return r.relocate(ctx)
+}
+
+// A relocation is one run of the command.
+type relocation struct {
+	opts   *relocateOptions
+	x      *transfer
+	naming *relocate.Naming
+	out    *results
+}
+
+// open reads flags and inputs. Nothing is asked of any registry.
+func (opts *relocateOptions) open(env Env, args []string) (*relocation, error) {
+	naming, err := opts.mappingFlags.read()
+	if err != nil {
+		return nil, err
+	}
+	emits, err := opts.emissions()
+	if err != nil {
+		return nil, err
+	}
+	how, err := opts.options()
+	if err != nil {
+		return nil, err
+	}
+	how.Annotate = opts.annotate
+	set, err := opts.inputFlags.read(env, args, how)
+	if err != nil {
+		return nil, err
+	}
+	opts.networkFlags.extend(set.docs)
+	x, err := opts.transferFlags.open(env)
+	if err != nil {
+		return nil, err
+	}
+	return &relocation{
+		opts: opts, x: x, naming: naming,
+		out: &results{env: env, flags: &opts.outputFlags, set: set, args: args, emits: emits},
+	}, nil
+}
+
+// relocate plans, copies and writes.
+func (r *relocation) relocate(ctx context.Context) error {
+	mentions, err := r.out.set.mentions(ctx, r.x.cfg.Source)
+	if err != nil {
+		return err
+	}
+	pairs, err := relocate.Pairs(mentions, r.naming)
+	if err != nil {
+		return planError(err)
+	}
+	if len(pairs) == 0 {
+		return failure(errors.New("the inputs name no image"), "")
+	}
+	files, err := r.out.files(r.planned(pairs), false)
+	if err != nil {
+		return err
+	}
+	if err := checkPlaces(files); err != nil {
+		return err
+	}
+	if r.opts.plan {
+		return r.printPlan(ctx, pairs)
+	}
+	rep, err := r.x.run(ctx, pairs)
+	if err == nil || r.opts.partial && errors.Is(err, relocate.ErrIncomplete) {
+		bad := r.write(pairs, &rep)
+		err = errors.Join(err, bad)
+	}
+	return errors.Join(err, r.x.print(rep))
+}
+
+// planned is the set before anything is copied.
+func (r *relocation) planned(pairs []relocate.Pair) relocate.Set {
+	s := relocate.Set{Naming: r.naming, Reach: r.reach(pairs)}
+	for _, p := range pairs {
+		s.Images = append(s.Images, relocate.Placed{Pair: p, Digest: p.Target.Digest})
+	}
+	return s
+}
+
+// placed is the set after a run.
+func (r *relocation) placed(pairs []relocate.Pair, rep relocate.Report) relocate.Set {
+	s := relocate.Set{Naming: r.naming, Reach: r.reach(pairs)}
+	for i, p := range pairs {
+		if rep.Images[i].Result == relocate.Failed {
+			s.Missing++
+			continue
+		}
+		s.Images = append(s.Images, relocate.Placed{Pair: p, Digest: rep.Images[i].Digest})
+	}
+	return s
+}
+
+// reach is how clients are told to speak to the target: as we do.
+func (r *relocation) reach(pairs []relocate.Pair) relocate.Reach {
+	host := r.naming.Prefix().Host
+	if len(pairs) > 0 {
+		host = pairs[0].Target.Host
+	}
+	return r.x.target.reach(host)
+}
+
+// write writes the files of a run, all or none.
+func (r *relocation) write(pairs []relocate.Pair, rep *relocate.Report) error {
+	files, err := r.out.files(r.placed(pairs, *rep), true)
+	if err == nil {
+		err = writeAll(files)
+	}
+	if err == nil {
+		rep.Outputs = names(files)
+	}
+	return err
+}
+
+// mentions returns what the documents name, where each image is now, with the
+// images that selectors find at their registries.
+func (s *inputSet) mentions(ctx context.Context, source any) ([]relocate.Mention, error) {
+	var all []relocate.Mention
+	for _, d := range s.docs {
+		images := d.Images()
+		for _, sel := range d.Selectors() {
+			found, err := expand(ctx, source, sel)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", sel.At, sel.Repository, err)
+			}
+			images = append(images, found...)
+		}
+		for _, i := range images {
+			all = append(all, s.mention(d, i))
+		}
+	}
+	return all, nil
+}
+
+func (s *inputSet) mention(d *document.Document, i document.Image) relocate.Mention {
+	m := relocate.Mention{Written: i.Ref, Target: i.Target, Digest: i.Digest, At: i.At.String()}
+	if from := s.from(d, i.Ref); from != i.Ref {
+		m.From = from
+	}
+	return m
+}

@@ -1,0 +1,275 @@
+package relocate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A Forecast is what a run would do, as far as manifests tell. What refers to
+// the images, as signatures do, is not in it.
+type Forecast struct {
+	Images []ImageForecast `json:"images"`
+	// Sources and Targets are what the registries would give and get, by their
+	// names.
+	Sources []Traffic `json:"sources"`
+	Targets []Traffic `json:"targets"`
+	// ListedBytes counts the blobs of every image; UniqueBytes counts each blob
+	// once.
+	ListedBytes int64 `json:"listed_bytes"`
+	UniqueBytes int64 `json:"unique_bytes"`
+}
+
+// An ImageForecast is what would become of one image.
+type ImageForecast struct {
+	Source   string     `json:"source"`
+	Digest   oci.Digest `json:"digest"`
+	Target   string     `json:"target"`
+	Present  bool       `json:"present"`            // the tag is what it should be
+	Existing oci.Digest `json:"existing,omitempty"` // what the tag is, where that is something else
+	Bytes    int64      `json:"bytes"`              // of its blobs
+	Error    string     `json:"error,omitempty"`    // why it would fail
+	Class    string     `json:"class,omitempty"`
+	Hint     string     `json:"hint,omitempty"`
+}
+
+// Traffic is what goes to or comes from one registry, in bytes of blobs.
+type Traffic struct {
+	Registry string `json:"registry"`
+	Pull     int64  `json:"pull_bytes"`
+	Push     int64  `json:"push_bytes"`
+	Mount    int64  `json:"mount_bytes"`
+	Present  int64  `json:"present_bytes"`
+}
+
+// Foresee asks source and target what a run would have to do, and writes
+// nothing. The error is that of ctx alone: what would fail is in the forecast.
+func Foresee(ctx context.Context, cfg Config, pairs []Pair) (Forecast, error) {
+	f := &forecaster{cfg: cfg, images: make([]foreseen, len(pairs))}
+	var g errgroup.Group
+	g.SetLimit(cmp.Or(cfg.Jobs, forecastJobs))
+	for i, p := range pairs {
+		g.Go(func() error {
+			f.images[i].pair = p
+			f.images[i].err = f.image(ctx, &f.images[i])
+			return nil
+		})
+	}
+	_ = g.Wait() // what fails is an image's
+	if err := context.Cause(ctx); err != nil {
+		return Forecast{}, err
+	}
+	return f.sum(), nil
+}
+
+// forecastJobs is how many images are asked about at once.
+const forecastJobs = 16
+
+// A forecaster makes one forecast.
+type forecaster struct {
+	cfg    Config
+	images []foreseen
+	repos  flights[ref.Name, bool] // :: repository of the target → it is there
+	has    flights[placed, bool]   // :: blob and repository of the target → it is there
+}
+
+// foreseen is what is known of an image.
+type foreseen struct {
+	pair     Pair
+	digest   oci.Digest
+	existing oci.Digest // the target's tag; "" for none
+	blobs    map[oci.Digest]*blobSeen
+	err      error
+}
+
+type blobSeen struct {
+	size  int64
+	there bool
+}
+
+func (f *forecaster) image(ctx context.Context, img *foreseen) error {
+	m, err := f.cfg.Source.Manifest(ctx, img.pair.Source)
+	if err != nil {
+		return err
+	}
+	img.digest, img.blobs = m.Digest, make(map[oci.Digest]*blobSeen)
+	if err := f.walk(ctx, img, m, len(f.cfg.Platforms) > 0, 0); err != nil {
+		return err
+	}
+	to := img.pair.Target
+	exists, _, err := f.repos.do(ctx, to.Name, func() (bool, error) { return f.exists(ctx, to.Name) })
+	if err != nil || !exists {
+		return err
+	}
+	d, err := f.cfg.Target.Resolve(ctx, to.Name.WithTag(to.Tag))
+	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+		return err
+	}
+	img.existing = d.Digest
+	for digest, b := range img.blobs {
+		if img.existing == img.digest {
+			b.there = true
+			continue
+		}
+		b.there, _, err = f.has.do(ctx, placed{to.Name, digest}, func() (bool, error) { return f.holds(ctx, to.Name, digest) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk notes the blobs of a manifest and of those below it.
+func (f *forecaster) walk(ctx context.Context, img *foreseen, m oci.Manifest, sparse bool, depth int) error {
+	links, err := m.Links()
+	switch {
+	case err != nil:
+		return err
+	case depth > maxDepth:
+		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
+	}
+	if sparse {
+		links.Manifests = f.cfg.chosen(links.Manifests)
+	}
+	for _, d := range links.Blobs() {
+		img.blobs[d.Digest] = &blobSeen{size: d.Size}
+	}
+	for _, d := range links.Manifests {
+		if !oci.IsManifest(d.MediaType) {
+			img.blobs[d.Digest] = &blobSeen{size: d.Size}
+			continue
+		}
+		child, err := f.cfg.Source.Manifest(ctx, img.pair.Source.Name.WithDigest(d.Digest))
+		if err != nil {
+			return err
+		}
+		if err := f.walk(ctx, img, child, false, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exists reports whether the target has a repository. One that it cannot list
+// may be there.
+func (f *forecaster) exists(ctx context.Context, n ref.Name) (bool, error) {
+	lister, ok := f.cfg.Target.(oci.Lister)
+	if !ok {
+		return true, nil
+	}
+	for _, err := range lister.Tags(ctx, n, "") {
+		if errors.Is(err, oci.ErrNotFound) {
+			return false, nil
+		}
+		return true, err
+	}
+	return true, nil
+}
+
+func (f *forecaster) holds(ctx context.Context, n ref.Name, d oci.Digest) (bool, error) {
+	_, err := f.cfg.Target.Stat(ctx, n, d)
+	if errors.Is(err, oci.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// sum makes the forecast of what is known.
+func (f *forecaster) sum() Forecast {
+	out := Forecast{Images: []ImageForecast{}}
+	t := tally{sources: map[string]*Traffic{}, targets: map[string]*Traffic{}, at: map[hostBlob]bool{}, done: map[placed]bool{}, read: map[oci.Digest]bool{}}
+	for i := range f.images { // what is there can be mounted from, whichever image comes first
+		for d, b := range f.images[i].blobs {
+			if b.there {
+				t.at[hostBlob{f.images[i].pair.Target.Host, d}] = true
+			}
+		}
+	}
+	for i := range f.images {
+		img := &f.images[i]
+		out.Images = append(out.Images, img.forecast())
+		if img.err != nil {
+			continue
+		}
+		for d, b := range img.blobs {
+			out.ListedBytes += b.size
+			if !t.read[d] {
+				out.UniqueBytes += b.size
+				t.read[d] = true
+			}
+			t.count(img, d, b)
+		}
+	}
+	out.Sources, out.Targets = sorted(t.sources), sorted(t.targets)
+	return out
+}
+
+type hostBlob struct {
+	host   string
+	digest oci.Digest
+}
+
+// A tally counts each blob where it would move.
+type tally struct {
+	sources, targets map[string]*Traffic
+	at               map[hostBlob]bool // :: blob → the target's registry has it by then
+	done             map[placed]bool
+	read             map[oci.Digest]bool
+}
+
+func (t *tally) count(img *foreseen, d oci.Digest, b *blobSeen) {
+	to := img.pair.Target.Name
+	if t.done[placed{to, d}] {
+		return
+	}
+	t.done[placed{to, d}] = true
+	target, key := trafficAt(t.targets, to.Host), hostBlob{to.Host, d}
+	switch {
+	case b.there:
+		target.Present += b.size
+	case t.at[key]:
+		target.Mount += b.size
+	default:
+		t.at[key] = true
+		target.Push += b.size
+		trafficAt(t.sources, img.pair.Source.Host).Pull += b.size
+	}
+}
+
+func trafficAt(m map[string]*Traffic, host string) *Traffic {
+	if m[host] == nil {
+		m[host] = &Traffic{Registry: host}
+	}
+	return m[host]
+}
+
+func sorted(m map[string]*Traffic) []Traffic {
+	out := []Traffic{}
+	for _, t := range m {
+		out = append(out, *t)
+	}
+	slices.SortFunc(out, func(a, b Traffic) int { return cmp.Compare(a.Registry, b.Registry) })
+	return out
+}
+
+func (img *foreseen) forecast() ImageForecast {
+	one := ImageForecast{Source: img.pair.Source.String(), Target: img.pair.Target.String(), Digest: img.digest}
+	for _, b := range img.blobs {
+		one.Bytes += b.size
+	}
+	switch {
+	case img.err != nil:
+		one.Error, one.Class, one.Hint = img.err.Error(), Class(img.err), hintOf(img.err)
+	case img.existing == img.digest:
+		one.Present = true
+	default:
+		one.Existing = img.existing
+	}
+	return one
+}
