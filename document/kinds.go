@@ -16,6 +16,8 @@ const (
 	Bundle     Kind = "bundle"     // a CNAB bundle.json, or a thick bundle (.tgz)
 	Chart      Kind = "chart"      // a Helm chart, a directory or a .tgz
 	Kubernetes Kind = "kubernetes" // Kubernetes objects in YAML or JSON
+	Compose    Kind = "compose"    // a Compose file
+	Dockerfile Kind = "dockerfile" // a Dockerfile: what it builds from
 	Relocated  Kind = "relocated"  // a relocation-mapping.json: images from where they are now
 
 	List        Kind = "images"       // a plain list, an image a line
@@ -46,10 +48,12 @@ func formats() []format {
 		{Bundle, "name and invocationImages", isBundle, readBundle},
 		{ImagesLock, "apiVersion imgpkg.carvel.dev/v1alpha1", isLock, readLock},
 		{Kubernetes, "apiVersion and kind", isKubernetes, readKubernetes},
+		{Compose, "services", isCompose, readCompose},
 		{Relocated, "references and a file name with relocation-mapping", isMapping, readMapping},
 		{Regsync, "a list at sync", isRegsync, readRegsync},
 		{SkopeoSync, "registries with images", isSkopeoSync, readSkopeoSync},
 		{ImageSyncer, "a table of sources and targets", isImageSyncer, readImageSyncer},
+		{Dockerfile, "a FROM", isDockerfile, readDockerfile},
 		{List, "an image in every line", isPlainList, readPlainList},
 	}
 }

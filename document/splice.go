@@ -132,16 +132,20 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 	edits := map[*file][]edit{}
 	var wrong []error
 	want := make([]string, len(d.sites))
+	changed := make([]bool, len(d.sites))
 	for i, s := range d.sites {
 		want[i] = s.Ref
 		target, ok := to(s.Ref)
 		if !ok || target == s.Ref || d.verbatim {
 			continue
 		}
-		want[i] = target
+		want[i], changed[i] = target, true
 		if err := s.rewrite(target, edits); err != nil {
 			wrong = append(wrong, err)
 		}
+	}
+	if d.opts.Annotate {
+		wrong = append(wrong, d.annotate(changed, edits)...)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
