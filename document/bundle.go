@@ -126,7 +126,8 @@ func readThick(r *reading) error {
 		r.doc.mapping = m
 	}
 	r.doc.thick = c.artifacts
-	r.main = newFile(r.in.Name+":bundle.json", r.in.Path, c.bundle)
+	r.doc.in.Path = path.Join(path.Dir(r.in.Path), "bundle.json")
+	r.main = newFile(r.in.Name+":bundle.json", "", c.bundle)
 	r.docs, r.syntax = parse(r.main)
 	return readBundle(r)
 }

@@ -69,6 +69,9 @@ type Options struct {
 	// Annotate has [Document.Rewrite] write the original names of the images
 	// into an annotation of each rewritten Kubernetes object.
 	Annotate bool
+	// Render renders a chart, given as its Files, as `helm template` does; nil
+	// means that a chart's images are those of its annotations and values.
+	Render func(chart Input) ([]byte, error)
 }
 
 // A Position is a place in a file.

@@ -45,6 +45,7 @@ type format struct {
 func formats() []format {
 	return []format{
 		{Bundle, "a bundle.json in an archive", isThick, readThick},
+		{Chart, "a Chart.yaml in a directory or an archive", isChart, readChart},
 		{Bundle, "name and invocationImages", isBundle, readBundle},
 		{ImagesLock, "apiVersion imgpkg.carvel.dev/v1alpha1", isLock, readLock},
 		{Kubernetes, "apiVersion and kind", isKubernetes, readKubernetes},
@@ -82,7 +83,7 @@ func (r *reading) recognise() (format, error) {
 	if len(r.in.Data) > MaxSize {
 		return format{}, &Error{At: Position{File: r.in.Name}, Text: fmt.Sprintf("it is larger than %d MiB", MaxSize>>20)}
 	}
-	r.main = newFile(r.in.Name, r.in.Path, r.in.Data)
+	r.main = newFile(r.in.Name, "", r.in.Data)
 	if r.in.Files == nil && !r.in.isArchive() {
 		r.docs, r.syntax = parse(r.main)
 	}

@@ -14,33 +14,46 @@ import (
 )
 
 // Load reads the files and directories that paths name, "-" for stdin, in the
-// order of the paths and below a directory in that of the names. A file that is
+// order of the paths and below a directory in that of the names, symlinks last. A file that is
 // reached in several ways, as through a symlink, is there once. In directories
 // it takes files that may be documents by their names: *.yaml, *.yml, *.json,
 // *.tgz, Dockerfiles; a directory with a Chart.yaml is one input. kind is that
 // of all inputs, "" for what each one's content says.
 func Load(paths []string, stdin io.Reader, kind Kind) ([]Input, error) {
-	l := loader{stdin: stdin, kind: kind, seen: map[string]bool{}}
+	l := loading{stdin: stdin, kind: kind, seen: map[string]bool{}}
 	for _, p := range paths {
 		if err := l.load(p); err != nil {
+			return nil, err
+		}
+	}
+	for len(l.links) > 0 {
+		next := l.links[0]
+		l.links = l.links[1:]
+		if err := l.entry(next.name, next.rel); err != nil {
 			return nil, err
 		}
 	}
 	return l.ins, nil
 }
 
-type loader struct {
+type loading struct {
 	stdin io.Reader
 	kind  Kind
 	ins   []Input
 	total int64
+	// links are symlinks in directories, which are followed last: a file is there
+	// by its own name where it has one.
+	links []link
 	// seen are the files and directories that were read.
 	//
 	//	:: path without symlinks → true
 	seen map[string]bool
 }
 
-func (l *loader) load(name string) error {
+// A link is a symlink, and its path below the directory that was asked for.
+type link struct{ name, rel string }
+
+func (l *loading) load(name string) error {
 	if name == "-" {
 		data, err := io.ReadAll(io.LimitReader(l.stdin, MaxSize+1))
 		if err != nil {
@@ -60,7 +73,7 @@ func (l *loader) load(name string) error {
 }
 
 // first reports whether a path is new, and notes it.
-func (l *loader) first(name string) (bool, error) {
+func (l *loading) first(name string) (bool, error) {
 	real, err := filepath.EvalSymlinks(name)
 	if err == nil {
 		real, err = filepath.Abs(real)
@@ -73,7 +86,7 @@ func (l *loader) first(name string) (bool, error) {
 }
 
 // file adds a file. rel is its path below the directory that was asked for.
-func (l *loader) file(name, rel string, found bool) error {
+func (l *loading) file(name, rel string, found bool) error {
 	if ok, err := l.first(name); !ok {
 		return err
 	}
@@ -105,7 +118,7 @@ func (l *loader) file(name, rel string, found bool) error {
 }
 
 // dir adds what is in a directory.
-func (l *loader) dir(name, rel string, found bool) error {
+func (l *loading) dir(name, rel string, found bool) error {
 	if ok, err := l.first(name); !ok {
 		return err
 	}
@@ -117,20 +130,29 @@ func (l *loader) dir(name, rel string, found bool) error {
 		return err
 	}
 	for _, e := range entries { // sorted
-		p := filepath.Join(name, e.Name())
-		info, err := os.Stat(p) // of what a symlink leads to
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && !mayBeDocument(e.Name()):
-		case err != nil:
-			return err
-		case info.IsDir() && e.Name() != ".git":
-			err = l.dir(p, path.Join(rel, e.Name()), true)
-		case info.Mode().IsRegular() && mayBeDocument(e.Name()):
-			err = l.file(p, path.Join(rel, e.Name()), true)
-		}
-		if err != nil {
+		next := link{filepath.Join(name, e.Name()), path.Join(rel, e.Name())}
+		if e.Type()&fs.ModeSymlink != 0 {
+			l.links = append(l.links, next)
+		} else if err := l.entry(next.name, next.rel); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// entry adds what a directory has at a name.
+func (l *loading) entry(name, rel string) error {
+	base := filepath.Base(name)
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !mayBeDocument(base):
+		return nil // a symlink to nothing
+	case err != nil:
+		return err
+	case info.IsDir() && base != ".git":
+		return l.dir(name, rel, true)
+	case info.Mode().IsRegular() && mayBeDocument(base):
+		return l.file(name, rel, true)
 	}
 	return nil
 }
@@ -144,7 +166,7 @@ func mayBeDocument(name string) bool {
 }
 
 // chart adds the directory of a chart, as one input.
-func (l *loader) chart(name, rel string, found bool) error {
+func (l *loading) chart(name, rel string, found bool) error {
 	in := Input{Name: name, Path: rel, Found: found, Kind: l.kind, Files: []File{}}
 	root, err := os.OpenRoot(name)
 	if err != nil {

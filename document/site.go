@@ -41,6 +41,10 @@ type site struct {
 	// doubtful says that the string counts only where something else names the
 	// same image.
 	doubtful bool
+	// rendered says that the mention is in what a chart renders to.
+	rendered bool
+	// impliedTag is the tag that Ref has where the field of the tag is empty.
+	impliedTag string
 	// pinned says why the mention cannot be rewritten; "" where it can.
 	pinned string
 }
@@ -66,6 +70,9 @@ func (s *site) refuse(text string) error { return &Error{At: s.At, Field: s.Fiel
 
 // rewrite adds the edits that make a site name another image.
 func (s *site) rewrite(target string, edits map[*file][]edit) error {
+	if s.rendered {
+		return nil // it follows from the values
+	}
 	if s.pinned != "" {
 		return s.refuse(s.pinned)
 	}
@@ -111,6 +118,8 @@ func (s *site) split(target string) ([]string, error) {
 			switch {
 			case isDigest(p.n.text) && to.Digest != "":
 				values[i], digested, tagged = string(to.Digest), true, true
+			case to.Tag == s.impliedTag && p.n.text == "":
+				tagged = true
 			case to.Tag != "":
 				values[i], tagged = to.Tag, true
 			}
@@ -134,7 +143,7 @@ func (s *site) splitComplete(to ref.Ref, names map[role]string, tagged, digested
 		return errors.New("it has no segment for the field of the name")
 	case to.Digest != "" && !digested:
 		return errors.New("there is no field for the digest")
-	case to.Tag != "" && !tagged && !(to.Digest != "" || to.Tag == "latest" && s.part(tag) == nil):
+	case to.Tag != "" && !tagged && !(to.Digest != "" || to.Tag == s.impliedTag || to.Tag == "latest" && s.part(tag) == nil):
 		return errors.New("there is no field for the tag")
 	case to.Tag == "" && to.Digest == "" && s.part(tag) != nil && s.part(tag).n.text != "":
 		return errors.New("it has no tag, and the field of the tag would be empty")
@@ -182,10 +191,10 @@ func isDigest(s string) bool {
 func (d *Document) verify(files []File, want []string) error {
 	in := d.in
 	in.Kind = d.Kind
-	if d.in.Files == nil && len(files) == 1 {
-		in.Data = files[0].Data
+	if d.Kind == Chart {
+		in.Data, in.Open, in.Files = nil, nil, files
 	} else {
-		in.Data, in.Files = nil, files
+		in.Data = files[0].Data
 	}
 	again, err := read(in, d.opts)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -161,13 +162,16 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
-	if len(edits) > 0 {
+	if slices.Contains(changed, true) {
 		if err := d.verify(files, want); err != nil {
 			return nil, err
 		}
 	}
 	if d.repack != nil {
 		return d.repack(files)
+	}
+	for i := range files {
+		files[i].Path = path.Join(d.in.Path, files[i].Path)
 	}
 	return files, nil
 }

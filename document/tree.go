@@ -54,7 +54,9 @@ type node struct {
 	start int
 	// end is the byte after a scalar, with its quotes. It is 0 where a scalar is
 	// written in several lines, so that nothing else can be put there.
-	end   int
+	end int
+	// head is where the header of a block scalar is.
+	head  int
 	items []*node  // of a list
 	keys  []member // of a table, in the order of the file, merged ones last
 	// size is the number of nodes in it, with aliases expanded, and depth how

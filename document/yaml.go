@@ -358,6 +358,7 @@ func quotedLen(text []byte, quote byte) int {
 // header that is not empty.
 func (b *yamlBuilder) block(out *node) {
 	header := out.start
+	out.head = header
 	at := bytes.IndexByte(b.data[min(header, len(b.data)):], '\n')
 	if at < 0 {
 		return

@@ -56,6 +56,7 @@ var owners = map[string][]string{
 	"github.com/pelletier/go-toml":        {"internal/cli", "rules/conf"},
 	"go.yaml.in/yaml":                     {"rules/conf", "document"},
 	"oras.land/oras-go":                   {"remote"},
+	"helm.sh/helm":                        {"document"},
 	"github.com/distribution/reference":   {},
 
 	// In modules of their own; see modules_test.go.
