@@ -101,9 +101,12 @@ func (g *graph) cosign(ctx context.Context, tag string, tags *tagList) (int, err
 	if err := g.place(ctx, m, false); err != nil {
 		return 0, err
 	}
-	g.img.later(tagged{g.to, tag, m})
 	g.img.saw(tag, m.Digest)
-	return 1, nil
+	there, err := g.existing(ctx, g.to.WithTag(tag))
+	if err == nil && there != m.Digest {
+		g.img.later(tagged{g.to, tag, m})
+	}
+	return 1, err
 }
 
 // subjects returns what refers to a manifest of the source: what the referrers

@@ -92,6 +92,7 @@ type run struct {
 	read      flights[ref.Ref, oci.Manifest] // manifests of the source
 	repos     flights[ref.Name, *repo]       // repositories of the target
 	tags      flights[ref.Name, *tagList]    // tags of the source's repositories
+	set       flights[ref.Ref, struct{}]     // tags of the target, with the digests that they get
 	sched     *scheduler
 	listed    sync.Map // :: referrer at the target → struct{}; the target lists it by itself
 

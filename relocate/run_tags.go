@@ -64,8 +64,13 @@ func (r *run) replace(ctx context.Context, img *image, t tagged) error {
 
 func (r *run) setTag(ctx context.Context, img *image, t tagged) error {
 	at := t.name.WithTag(t.tag)
-	if err := r.push(ctx, t.name, t.manifest, t.tag); err != nil {
+	at.Digest = t.manifest.Digest
+	_, first, err := r.set.do(ctx, at, func() (struct{}, error) { return struct{}{}, r.push(ctx, t.name, t.manifest, t.tag) })
+	if err != nil {
 		return fmt.Errorf("set %s: %w", at, err)
+	}
+	if !first {
+		return nil // images that share a signature share its tag
 	}
 	img.wroteTags.Add(1)
 	r.observe(Event{Kind: TagSet, Image: img.index, Digest: t.manifest.Digest})

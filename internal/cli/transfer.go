@@ -22,7 +22,7 @@ type transfer struct {
 	cfg    relocate.Config
 	source *network
 	target *network
-	places []string // of the files that are removed when all is done
+	local  bool // the target is here: it is asked what it has, and nothing is remembered of it
 }
 
 // open makes a transfer between registries. Nothing is asked of any.
@@ -89,6 +89,9 @@ func (x *transfer) run(ctx context.Context, pairs []relocate.Pair) (relocate.Rep
 // are a convenience: without a place for them there are none.
 func (x *transfer) openFiles(pairs []relocate.Pair) (journal string, err error) {
 	dir := userDir(x.env, "XDG_CACHE_HOME", ".cache")
+	if x.local {
+		dir = ""
+	}
 	if dir != "" {
 		dir = filepath.Join(dir, "entrepot")
 		if os.MkdirAll(dir, 0o700) != nil {

@@ -29,11 +29,12 @@ var rooms = map[string][]string{
 	"remote":           {"ref", "oci"},
 	"mirror":           {"ref", "oci", "remote"},
 	"proxy":            {"ref", "oci", "store"},
+	"layout":           {"ref", "oci"},
 	"relocate":         {"ref", "oci", "rules", "rules/conf"},
 	"registry":         {"ref", "oci"},
 	"document":         {"ref", "oci"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "relocate", "registry", "document", "internal/web"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "layout", "relocate", "registry", "document", "internal/web"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 
