@@ -70,6 +70,9 @@ type Push struct {
 	// Session is an upload that an earlier process began, to go on with; ""
 	// for none. One that is gone costs a request.
 	Session string
+	// Verified says that the source fails with ErrMismatch, instead of giving
+	// its last byte, where the bytes are wrong: they need not be hashed twice.
+	Verified bool
 	// Confirmed, if not nil, is told of each upload that could be gone on with
 	// later: its session and the bytes that the place has. It is called
 	// between two requests and must return fast. A session may hold a

@@ -213,7 +213,7 @@ func (g *graph) transfer(ctx context.Context, d oci.Descriptor, home ref.Name, s
 	if !ok {
 		return pushed, g.cfg.Target.PutBlob(ctx, g.to, d, src.open)
 	}
-	push := oci.Push{From: home}
+	push := oci.Push{From: home, Verified: true}
 	if push.From.Path == "" {
 		push.From = g.cfg.Have.home(g.to, d.Digest)
 	}
