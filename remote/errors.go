@@ -288,7 +288,7 @@ func classOf(cause, err error) (Class, string) {
 		return ClassGuard, "the upstream leads to an address that it must not lead to"
 	case errors.As(err, &dns):
 		return ClassDNS, "the upstream's name cannot be resolved"
-	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert),
+	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &op) && op.Op == "remote error", // an alert of the other side
 		strings.Contains(text, "TLS handshake timeout"), strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return ClassTLS, "there is no secure connection to the upstream"
 	case errors.As(err, &op) && op.Op == "dial", strings.HasPrefix(text, "proxyconnect"), strings.HasPrefix(text, "dial "):
