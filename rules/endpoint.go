@@ -189,7 +189,8 @@ type NS struct {
 // by the system's roots.
 type Transport struct {
 	SkipVerify  bool          // no check of the certificate
-	CA          []string      // files, or "inline"; beside the system's roots
+	CA          []string      // files, or "inline" for InlineCA; beside the system's roots
+	InlineCA    string        // authorities that stand in the file itself, in PEM; they are no secret
 	Client      []KeyPair     // client certificates
 	Header      []Header      // sent with every request
 	DialTimeout time.Duration // 0 means the client's own

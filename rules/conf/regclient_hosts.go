@@ -84,7 +84,7 @@ func (c *regclient) tls(h *regHost, t *node) {
 	}
 	if pem := c.str(f, t, "regcert"); pem != "" {
 		if x509.NewCertPool().AppendCertsFromPEM([]byte(pem)) {
-			h.transport().CA = []string{inline}
+			h.transport().CA, h.tr.InlineCA = []string{inline}, pem
 		} else {
 			c.silent(f, t.find("regcert", true).at, "write the certificate itself, in PEM", "regcert holds no certificate: regclient goes on without it")
 		}

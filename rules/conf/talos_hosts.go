@@ -130,7 +130,9 @@ func (t *talosConfig) tls(h *talosHost, f *file, n *node, cert string, decode fu
 	h.tls = tr
 	if v := t.typed(f, n, "ca", isString); v != nil && v.text != "" {
 		tr.CA = []string{talosInline}
-		if data := decode(f, v, v.text); t.cfg.Refused == nil && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		data := decode(f, v, v.text)
+		tr.InlineCA = string(data)
+		if t.cfg.Refused == nil && !x509.NewCertPool().AppendCertsFromPEM(data) {
 			t.silent(f, v.at, "it should be a certificate in PEM", "ca holds no certificate: no authority is trusted")
 		}
 	}
