@@ -99,7 +99,7 @@ func (o *explainOptions) each(ctx context.Context, env Env, views []*view, name 
 	for _, v := range views {
 		e := v.explain(name, want)
 		if o.probe {
-			pr, err := o.prober(v.client, env)
+			pr, err := o.prober(v.client, o.fileRoot(), env)
 			if err != nil {
 				return nil, err
 			}

@@ -79,7 +79,7 @@ func settings(t *rules.Transport) string {
 	if t == nil || !t.SkipVerify && len(t.CA) == 0 && len(t.Client) == 0 && len(t.Header) == 0 && t.DialTimeout == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%t %q %q %q %v", t.SkipVerify, t.CA, t.Client, t.Header, t.DialTimeout)
+	return fmt.Sprintf("%t %q %q %q %q %v", t.SkipVerify, t.CA, t.InlineCA, t.Client, t.Header, t.DialTimeout)
 }
 
 // transport returns the connections for settings.

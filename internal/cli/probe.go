@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -23,6 +24,8 @@ type probed struct {
 	Digest string     `json:"digest,omitempty"`
 	MS     int64      `json:"ms"`
 	Error  string     `json:"error,omitempty"`
+
+	distrust bool // there was a certificate, and it is not trusted
 }
 
 // String is the line of the table.
@@ -69,15 +72,16 @@ func (c probeClass) failure() rules.Failures {
 type prober struct {
 	net   *networkFlags
 	creds remote.Credentials
+	root  string // below which the files of rules are; "" for "/"
 	// loopback also tries plain HTTP with images' own registries on this
 	// machine. A client that is emulated does it by its own rule, or not at all.
 	loopback bool
 }
 
-// prober returns a prober for what a client does on this machine.
-func (n *networkFlags) prober(client string, env Env) (*prober, error) {
+// prober returns a prober for what a client does on the machine below root.
+func (n *networkFlags) prober(client, root string, env Env) (*prober, error) {
 	creds, err := n.credentials(client, env.Getenv)
-	return &prober{net: n, creds: creds, loopback: client == native}, err
+	return &prober{net: n, creds: creds, root: root, loopback: client == native}, err
 }
 
 // probe asks every place of e at once, and finds out which would win.
@@ -123,15 +127,21 @@ func (e *explained) winner() outcome {
 
 // try asks one place: by HTTPS and, where the client does so, by HTTP.
 func (pr *prober) try(ctx context.Context, place *rules.Try) *probed {
-	t := pr.net.apply(*place)
+	t := *place
+	t.Transport = below(pr.root, t.Transport)
+	t = pr.net.apply(t)
 	if pr.loopback && t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) {
 		t.Scheme = rules.HTTPSThenHTTP
 	}
 	p := pr.once(ctx, &t, firstScheme(&t))
-	if t.Scheme == rules.HTTPSThenHTTP && (p.Class == classTLS || p.Class == classUnreachable) {
-		p = pr.once(ctx, &t, "http")
+	if t.Scheme != rules.HTTPSThenHTTP || p.Class != classTLS && p.Class != classUnreachable {
+		return p
 	}
-	return p
+	plain := pr.once(ctx, &t, "http")
+	if !plain.OK && p.distrust {
+		return p // it does speak TLS, and that is what is wrong
+	}
+	return plain
 }
 
 func (pr *prober) once(ctx context.Context, t *rules.Try, scheme string) *probed {
@@ -143,6 +153,7 @@ func (pr *prober) once(ctx context.Context, t *rules.Try, scheme string) *probed
 	p := &probed{OK: err == nil, Class: last.classOf(err), Status: last.status, MS: time.Since(start).Milliseconds()}
 	if err != nil {
 		p.Error = err.Error()
+		_, p.distrust = errors.AsType[*tls.CertificateVerificationError](err)
 	} else {
 		p.Digest = string(d.Digest)
 	}
@@ -150,22 +161,43 @@ func (pr *prober) once(ctx context.Context, t *rules.Try, scheme string) *probed
 }
 
 // ask resolves the manifest at a place: by HEAD, or by GET where that does not
-// say enough.
+// say enough. It speaks to the place as the rule says, with its certificates,
+// headers and time to dial.
 func (pr *prober) ask(ctx context.Context, t *rules.Try, scheme string, observe func(remote.Event)) (oci.Descriptor, error) {
-	tlsConfig, err := tlsOf(t.Transport)
+	cfg, err := clientOf(t.Transport)
 	if err != nil {
-		return oci.Descriptor{}, err
+		return oci.Descriptor{}, &settingsError{err}
 	}
-	client := remote.NewClient(remote.ClientConfig{TLS: tlsConfig, Observe: observe, Retry: remote.Retry{Attempts: 1}})
+	cfg.Observe = observe
+	client := remote.NewClient(cfg)
 	defer client.Close()
 	endpoint, err := client.Endpoint(remote.EndpointConfig{
-		URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true, Credentials: pr.creds,
+		URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true,
+		Credentials: pr.creds, Header: headerOf(t.Transport),
 	})
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
 	return endpoint.Resolve(ctx, t.Ref)
 }
+
+// clientOf configures a client that asks once, with the settings of a place.
+func clientOf(t *rules.Transport) (remote.ClientConfig, error) {
+	cfg := remote.ClientConfig{Retry: remote.Retry{Attempts: 1}}
+	if t == nil {
+		return cfg, nil
+	}
+	var err error
+	cfg.DialTimeout = t.DialTimeout
+	cfg.TLS, err = tlsOf(t)
+	return cfg, err
+}
+
+// A settingsError says that a place cannot be spoken to as its rule says.
+type settingsError struct{ err error }
+
+func (e *settingsError) Error() string { return e.err.Error() }
+func (e *settingsError) Unwrap() error { return e.err }
 
 // lastEvent keeps what the last request of a probe came to.
 type lastEvent struct {
@@ -196,6 +228,9 @@ func (l *lastEvent) classOf(err error) probeClass {
 		return classAbsent
 	case errors.Is(err, context.DeadlineExceeded):
 		return classUnreachable
+	}
+	if _, ok := errors.AsType[*settingsError](err); ok {
+		return classTLS
 	}
 	switch l.class {
 	case remote.ClassTLS:

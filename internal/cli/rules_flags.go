@@ -28,6 +28,15 @@ func (s *sourceFlags) add(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions(rules.Clients(), cobra.ShellCompDirectiveNoFileComp))
 }
 
+// fileRoot returns below which directory the files are that rules name: the
+// machine's, where its own rules are read; "" for "/".
+func (s *sourceFlags) fileRoot() string {
+	if len(s.rules) > 0 {
+		return ""
+	}
+	return s.root
+}
+
 // formatsHelp says which formats and clients there are.
 func formatsHelp() string {
 	return "FORMAT is one of " + strings.Join(conf.Formats(), ", ") + ".\n" +

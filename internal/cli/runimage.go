@@ -85,7 +85,7 @@ func runImage(ctx context.Context, env Env, opts runImageOptions) error {
 	if p := v.set.Refused(); p != nil {
 		return usageError(p, p.Hint)
 	}
-	pr, err := opts.prober(v.client, env)
+	pr, err := opts.prober(v.client, opts.fileRoot(), env)
 	if err != nil {
 		return err
 	}

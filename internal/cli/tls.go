@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/entrepot/entrepot/rules"
 )
 
-// inlineFile is what stands for a file whose text is in the rules themselves;
-// the rules do not keep it.
+// inlineFile is what stands for a file whose text is in the rules themselves.
 const inlineFile = "inline"
 
 // tlsOf returns the settings of a transport, nil for none. Files are read now.
@@ -26,7 +26,7 @@ func tlsOf(t *rules.Transport) (*tls.Config, error) {
 			return nil, err
 		}
 		for _, name := range t.CA {
-			if err := addCA(pool, name); err != nil {
+			if err := addCA(pool, name, t.InlineCA); err != nil {
 				return nil, fmt.Errorf("read CA: %w", err)
 			}
 		}
@@ -42,21 +42,23 @@ func tlsOf(t *rules.Transport) (*tls.Config, error) {
 	return cfg, nil
 }
 
-var errInline = errors.New("it stands in the configuration itself, and is read from files only")
-
-func addCA(pool *x509.CertPool, name string) error {
-	if name == inlineFile {
-		return errInline
-	}
-	pem, err := os.ReadFile(name)
-	if err != nil {
-		return err
+// addCA adds the authorities of a file, or of the rules themselves.
+func addCA(pool *x509.CertPool, name, inline string) error {
+	pem := []byte(inline)
+	if name != inlineFile {
+		var err error
+		if pem, err = os.ReadFile(name); err != nil {
+			return err
+		}
 	}
 	if !pool.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", name)
 	}
 	return nil
 }
+
+// errInline says what rules do not keep: the key is a secret.
+var errInline = errors.New("it stands in the configuration itself, and is read from files only")
 
 func loadPair(pair rules.KeyPair) (tls.Certificate, error) {
 	if pair.Cert == inlineFile {
@@ -67,4 +69,27 @@ func loadPair(pair rules.KeyPair) (tls.Certificate, error) {
 		key = pair.Cert
 	}
 	return tls.LoadX509KeyPair(pair.Cert, key)
+}
+
+// below returns a transport with the files that rules of the machine below
+// root name.
+func below(root string, t *rules.Transport) *rules.Transport {
+	if root == "" || t == nil {
+		return t
+	}
+	at := func(name string) string {
+		if name == "" || name == inlineFile {
+			return name
+		}
+		return filepath.Join(root, name)
+	}
+	moved := *t
+	moved.CA, moved.Client = nil, nil
+	for _, name := range t.CA {
+		moved.CA = append(moved.CA, at(name))
+	}
+	for _, pair := range t.Client {
+		moved.Client = append(moved.Client, rules.KeyPair{Cert: at(pair.Cert), Key: at(pair.Key)})
+	}
+	return &moved
 }
