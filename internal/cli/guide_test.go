@@ -204,11 +204,11 @@ endpoint = ["http://{C}/v2", "http://{B}/v2/cri"]
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNowhere(t)
-			dir, files := t.TempDir(), map[string]string{}
+			files := map[string]string{}
 			for name, text := range c.files {
 				files[n.expand(name)] = n.expand(text)
 			}
-			writeFiles(t, dir, files)
+			dir := writeFiles(t, files)
 			path := dir
 			if len(files) == 1 && c.format != "hosts.toml" {
 				for name := range files {

@@ -8,29 +8,15 @@ import (
 	"testing"
 )
 
-// writeFiles writes files below a directory; the name of one that ends in a
-// slash is a directory.
-func writeFiles(t *testing.T, dir string, files map[string]string) {
-	t.Helper()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // loadIn reads an entrepot.toml whose rules are in files below a directory;
 // DIR stands for it.
 func loadIn(t *testing.T, toml string, files map[string]string) (config, error) {
 	t.Helper()
-	dir := t.TempDir()
-	writeFiles(t, dir, files)
+	dir := writeFiles(t, files)
 	path := filepath.Join(dir, "entrepot.toml")
-	writeFiles(t, dir, map[string]string{"entrepot.toml": strings.ReplaceAll(toml, "DIR", dir)})
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(toml, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cfg, err := loadConfig(testEnv(map[string]string{"HOME": dir}), serveFlags{config: path})
 	if all, ok := err.(problems); ok {
 		for i := range all {
