@@ -151,16 +151,9 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
-	files := make([]File, 0, len(d.files))
-	for _, f := range d.files {
-		data, err := splice(f, edits[f])
-		if err != nil {
-			wrong = append(wrong, err)
-		}
-		files = append(files, File{Path: f.path, Data: data})
-	}
-	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
+	files, err := d.spliced(edits)
+	if err != nil {
+		return nil, err
 	}
 	if slices.Contains(changed, true) {
 		if err := d.verify(files, want); err != nil {
@@ -174,4 +167,18 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 		files[i].Path = path.Join(d.in.Path, files[i].Path)
 	}
 	return files, nil
+}
+
+// spliced returns the document's files with the edits made.
+func (d *Document) spliced(edits map[*file][]edit) ([]File, error) {
+	var wrong []error
+	files := make([]File, 0, len(d.files))
+	for _, f := range d.files {
+		data, err := splice(f, edits[f])
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+		files = append(files, File{Path: f.path, Data: data})
+	}
+	return files, errors.Join(wrong...)
 }
