@@ -39,8 +39,8 @@ func TestRulesThatStopTheStart(t *testing.T) {
 		"client drops": {"rules = ['kaniko=DIR/r.conf']\n", "--registry-map=docker.io=mirror.example.com\n", "r.conf:1", "index.docker.io"},
 		"no CA": {"rules = ['buildkitd.toml=DIR/r.conf']\n",
 			"[registry.'quay.io']\nmirrors = ['m.example']\n[registry.'m.example']\nca = ['DIR/none.pem']\n", "r.conf:4: read DIR/none.pem: no such file", "cannot be used"},
-		"inline CA": {"rules = ['regclient=DIR/r.conf']\n", `{"hosts": {"quay.io": {"mirrors": ["m.example"]}, "m.example": {"regcert": ` + certificate(t) + `}}}`,
-			"r.conf:1: read CA: it stands in the configuration itself", "PEM"},
+		"inline key": {"rules = ['regclient=DIR/r.conf']\n", `{"hosts": {"quay.io": {"mirrors": ["m.example"]}, "m.example": ` + clientCertificate(t) + `}}`,
+			"r.conf:1: read client certificate: it stands in the configuration itself", "PEM"},
 		"mirrors": {registries + "[[upstream]]\nname = 'quay.io'\nmirrors = ['https://m.example']\n",
 			"[[registry]]\nlocation = 'quay.io'\nblocked = true\n[[registry.mirror]]\nlocation = 'n.example'\n",
 			"entrepot.toml:4: upstream.mirrors: it would never be asked: the rule for quay.io at ", "leave it out here"},
@@ -66,16 +66,12 @@ func TestRulesThatStopTheStart(t *testing.T) {
 	}
 }
 
-// certificate returns a certificate as a text of JSON.
-func certificate(t *testing.T) string {
+// clientCertificate returns a host of regclient's configuration with a client
+// certificate.
+func clientCertificate(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	writeCertificate(t, dir)
-	pem, err := os.ReadFile(filepath.Join(dir, "cert.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(string(pem))
+	cert, key := clientPair(t)
+	text, err := json.Marshal(map[string]string{"clientCert": cert, "clientKey": key})
 	if err != nil {
 		t.Fatal(err)
 	}
