@@ -59,7 +59,7 @@ func readConversions(t *testing.T) (conversions, losses []conversionCase) {
 }
 
 // writeFiles writes files below a new directory.
-func layFiles(t *testing.T, files map[string]string) string {
+func writeFiles(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -78,7 +78,7 @@ func layFiles(t *testing.T, files map[string]string) string {
 // errors.
 func (c *conversionCase) run(t *testing.T, out string, more ...string) (int, []lossJSON) {
 	t.Helper()
-	args := []string{"convert", "--json", "--from", c.From.Format + "=" + layFiles(t, c.From.Files), "--to", c.To.Format + "=" + out}
+	args := []string{"convert", "--json", "--from", c.From.Format + "=" + writeFiles(t, c.From.Files), "--to", c.To.Format + "=" + out}
 	for _, name := range c.References {
 		args = append(args, "--reference", name)
 	}
@@ -118,7 +118,7 @@ func TestConvertGolden(t *testing.T) {
 				t.Fatalf("%s: exits with %d: %v", c.Why, code, losses)
 			}
 			for _, name := range c.References {
-				want := c.explain(t, c.From.Format, layFiles(t, c.From.Files), name)
+				want := c.explain(t, c.From.Format, writeFiles(t, c.From.Files), name)
 				got := c.explain(t, c.To.Format, out, name)
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%s: %s (-source +result):\n%s", c.Why, name, diff)

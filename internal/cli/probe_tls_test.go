@@ -105,8 +105,7 @@ func TestProbeAsTheRuleSays(t *testing.T) {
 		"no authority":   {client, "tls"},
 		"no certificate": {ca, "tls"},
 	} {
-		root := t.TempDir()
-		writeFiles(t, root, map[string]string{
+		root := writeFiles(t, map[string]string{
 			"etc/containerd/certs.d/example.com/hosts.toml": fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n"+strings.ReplaceAll(tt.settings, "%[1]q", fmt.Sprintf("%q", reg.URL)), reg.URL),
 			"etc/containerd/certs.d/example.com/ca.crt":     reg.ca(),
 			"etc/containerd/certs.d/example.com/client.crt": cert,
@@ -133,8 +132,7 @@ func TestProbeInlineAuthority(t *testing.T) {
 	reg := newSecureRegistry(t, nil)
 	host := strings.TrimPrefix(reg.URL, "https://")
 	b64 := base64.StdEncoding.EncodeToString([]byte(reg.ca()))
-	dir := t.TempDir()
-	writeFiles(t, dir, map[string]string{
+	dir := writeFiles(t, map[string]string{
 		"talos.yaml":  fmt.Sprintf("machine:\n  registries:\n    mirrors:\n      example.com:\n        endpoints: [%q]\n    config:\n      %q:\n        tls: {ca: %q}\n", reg.URL, host, b64),
 		"regctl.json": fmt.Sprintf(`{"hosts":{"example.com":{"mirrors":[%q]},%[1]q:{"regcert":%q}}}`, host, reg.ca()),
 	})
@@ -151,8 +149,7 @@ func TestProbeInlineAuthority(t *testing.T) {
 func TestProbeCannotUse(t *testing.T) {
 	reg := newSecureRegistry(t, nil)
 	host := strings.TrimPrefix(reg.URL, "https://")
-	ca := filepath.Join(t.TempDir(), "ca.crt")
-	writeFiles(t, filepath.Dir(ca), map[string]string{"ca.crt": reg.ca()})
+	ca := filepath.Join(writeFiles(t, map[string]string{"ca.crt": reg.ca()}), "ca.crt")
 	args := []string{"explain", "--probe", "--json", "--rules", "none", host + "/team/app:v1"}
 	for flag, want := range map[string]string{"": "tls", "--ca=" + ca: "readable 200", "--insecure=" + host: "readable 200", "--plain-http=" + host: "broken 400"} {
 		all := args
