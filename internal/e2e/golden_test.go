@@ -49,7 +49,7 @@ func printTallies(t *testing.T, all []tally) {
 
 // runEntrepot runs the binary with nothing in its environment but env, and
 // returns its exit code and what it printed.
-func runEntrepot(t *testing.T, env map[string]string, args ...string) (code int, stdout []byte) {
+func runEntrepot(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr []byte) {
 	t.Helper()
 	bin, err := kit.binary()
 	if err != nil {
@@ -70,7 +70,7 @@ func runEntrepot(t *testing.T, env map[string]string, args ...string) (code int,
 		}
 		code = exit.ExitCode()
 	}
-	return code, out.Bytes()
+	return code, out.Bytes(), errs.Bytes()
 }
 
 // TestGolden runs every golden case of the mirror rules by the command line.
@@ -99,7 +99,7 @@ func explainFile(t *testing.T, f golden.File) tally {
 		if err != nil {
 			t.Fatal(err)
 		}
-		code, out := runEntrepot(t, c.Config.Env, c.Args(f, path)...)
+		code, out, _ := runEntrepot(t, c.Config.Env, c.Args(f, path)...)
 		sum.count(t, c.Name, c.Compare(code, out))
 	}
 	return sum
@@ -121,7 +121,7 @@ func TestGoldenNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, out := runEntrepot(t, c.Case.Config.Env, c.Case.Args(c.File, path)...)
+		_, out, _ := runEntrepot(t, c.Case.Config.Env, c.Case.Args(c.File, path)...)
 		a, err := golden.ParseAnswer(out)
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 // An Answer is a line of explain --json.
 type Answer struct {
+	As         string
 	Normalized string
 	Rule       struct{ Match, At string }
 	Tries      []map[string]any
