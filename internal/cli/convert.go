@@ -194,7 +194,20 @@ func readSource(src conf.Source) (c rules.Config, d rules.Dialect, errs []rules.
 			m.Host = ref.DockerHub // under one name in all sources
 		}
 	}
+	if !slices.Contains(d.HubKeys, ref.DockerHub) {
+		d.HubKeys = []string{ref.DockerHub}
+	}
+	c.Rules = slices.DeleteFunc(c.Rules, func(r rules.Rule) bool { return r.Match.Kind == rules.Any && isPlain(&r) })
 	return c, d, errs, nil
+}
+
+// isPlain reports whether a rule leads to the image's own registry and nowhere
+// else, like no rule at all. What a place may be asked for beside reading does
+// not matter to a conversion.
+func isPlain(r *rules.Rule) bool {
+	ep := &r.Upstream.Endpoint
+	return len(r.Endpoints) == 0 && r.Fails == nil && r.Upstream.Kind == rules.Original && !ep.Blocked && ep.Unusable == "" &&
+		ep.Scheme == rules.SchemeUnset && ep.Transport == nil && ep.Kinds == 0 && ep.Can.OrAll()&(rules.Pull|rules.Resolve) == rules.Pull|rules.Resolve
 }
 
 // A lossJSON is a loss as --json prints it.
