@@ -148,8 +148,8 @@ func (f *file) insertFlow(table *node, p pair) *edit {
 		return nil
 	}
 	space := string(f.data[at:table.keys[0].at])
-	if strings.TrimSpace(space) != "" {
-		space = " " // a comment, which is not repeated
+	if strings.TrimSpace(space) != "" || space == "" && table.style != jsonString {
+		space = " " // and no comment twice
 	}
 	if table.style == jsonString && !strings.Contains(string(f.data[table.keys[0].end:table.keys[0].value.start]), " ") {
 		text = strings.Replace(text, `": `, `":`, -1)
