@@ -63,7 +63,9 @@ func (c *comparison) reference(r ref.Ref) []difference {
 				found = append(found, d)
 			}
 		}
-		add(diffReach, "", reachOf(a[i]).String(), reachOf(b[i]).String())
+		if !ownAffair(&from, a[i], b[i]) {
+			add(diffReach, "", reachOf(a[i]).String(), reachOf(b[i]).String())
+		}
 		add(diffNS, "ns ", a[i].NS, b[i].NS)
 		add(diffCerts, "certificates ", certsOf(a[i]), certsOf(b[i]))
 		if headersOf(a[i]) != headersOf(b[i]) { // their values may be secret
@@ -74,6 +76,13 @@ func (c *comparison) reference(r ref.Ref) []difference {
 	return found
 }
 
+// ownAffair reports whether two clients reach a registry of this machine, or of
+// a private network, as they always do: a rule for all registries does not mean
+// that.
+func ownAffair(p *rules.Plan, a, b *rules.Try) bool {
+	return p.Rule != nil && p.Rule.Match.Kind == rules.Any && a.Original && b.Original && (isThisMachine(a.Host) || isPrivate(a.Host))
+}
+
 func orNone(what, value string) string {
 	if value == "" {
 		return "no " + strings.TrimSpace(what)
@@ -81,7 +90,8 @@ func orNone(what, value string) string {
 	return what + value
 }
 
-// usable returns the tries of a plan that can be asked.
+// usable returns the tries of a plan that can be asked. One that comes twice in
+// a row counts once.
 func usable(p *rules.Plan) []*rules.Try {
 	var tries []*rules.Try
 	for i := range p.Tries {
@@ -89,7 +99,9 @@ func usable(p *rules.Plan) []*rules.Try {
 			tries = append(tries, t)
 		}
 	}
-	return tries
+	return slices.CompactFunc(tries, func(a, b *rules.Try) bool {
+		return address(a) == address(b) && reachOf(a) == reachOf(b) && a.NS == b.NS
+	})
 }
 
 // address returns what is asked for an image, but for how.

@@ -31,10 +31,10 @@ func (w *writing) note(r *route, p *stop, refuse bool, feature, hint, text strin
 
 // is reports whether a difference is one for images of the route.
 func (r *route) is(d difference) bool {
-	if r.rule >= 0 || d.rule >= 0 {
-		return r.rule == d.rule
+	if r.narrow && r.match.Kind == rules.Host {
+		return r.match.Host == d.ref.Host
 	}
-	return r.match.Kind == rules.Any || r.match.Host == d.ref.Host
+	return r.rule == d.rule && (r.rule >= 0 || r.match.Kind == rules.Any)
 }
 
 // fit leaves in the routes what the format can say, and notes the rest.
@@ -47,41 +47,53 @@ func (w *writing) fit() {
 		r.stops = slices.DeleteFunc(r.stops, func(p stop) bool { return !w.askable(r, &p) })
 		w.kinds(r)
 		r.stops = slices.DeleteFunc(r.stops, func(p stop) bool { return !w.placed(r, &p) })
+		w.once(r)
 		w.end(r)
 		for i := range r.stops {
 			w.transport(r, &r.stops[i])
 		}
+		w.once(r) // now that some are reached in the same way
 	}
-	w.exempt()
-	w.shareHosts()
 	for _, r := range w.routes {
 		w.nsOf(r)
 	}
+	w.exempt()
+	w.shareHosts()
 	w.rest()
 }
 
 // matches keeps the routes whose images the format can name.
 func (w *writing) matches() {
-	var kept []*route
+	var all []*route
 	for _, r := range w.routes {
 		switch {
 		case r.match.Kind == rules.Any && w.limits.anyAlone && len(w.routes) > 1:
 			w.refuse(r, nil, featureAny, "name the registries that it is to be written for", "in %s a rule for all registries beats every other, and there are others", w.format.name)
 		case r.match.Kind == rules.Any && !w.limits.everything:
-			kept = append(kept, w.expand(r, featureAny, "all registries")...)
+			all = append(all, w.expand(r, featureAny, "all registries")...)
 		case r.match.Kind == rules.HostSuffix && !w.limits.wildcards:
-			kept = append(kept, w.expand(r, featureWildcard, "the registries below "+r.match.Host)...)
-		case w.limits.noIPv6 && strings.HasPrefix(r.match.Host, "["):
-			w.refuse(r, nil, featureIPv6, "give the registry a name", "%s takes no reference to an IPv6 address, such as %s", w.client(), r.match.Host)
-		case w.limits.noOneLabel && !isRegistryHost(r.match.Host) && r.match.Kind != rules.Any && r.match.Kind != rules.HostSuffix:
-			w.refuse(r, nil, featureOneLabel, "write the registry's whole name, or its port", "%s takes %q for a namespace of Docker Hub", w.client(), r.match.Host)
-		case w.limits.hubOnly && r.match != hubMatch && !r.onlyOriginal():
-			w.refuse(r, nil, featureNonHub, "write a hosts.toml for it", "%s has mirrors for Docker Hub alone, and the rule is for %s", w.format.name, r.match)
+			all = append(all, w.expand(r, featureWildcard, "the registries below "+r.match.Host)...)
 		default:
-			kept = append(kept, r)
+			all = append(all, r)
 		}
 	}
-	w.routes = kept
+	w.routes = slices.DeleteFunc(all, func(r *route) bool { return !w.nameable(r) })
+}
+
+// nameable reports whether the format can name the registry of a route.
+func (w *writing) nameable(r *route) bool {
+	many := r.match.Kind == rules.Any || r.match.Kind == rules.HostSuffix
+	switch {
+	case w.limits.noIPv6 && strings.HasPrefix(r.match.Host, "["):
+		w.refuse(r, nil, featureIPv6, "give the registry a name", "%s takes no reference to an IPv6 address, such as %s", w.client(), r.match.Host)
+	case w.limits.noOneLabel && !many && !isRegistryHost(r.match.Host):
+		w.refuse(r, nil, featureOneLabel, "write the registry's whole name, or its port", "%s takes %q for a namespace of Docker Hub", w.client(), r.match.Host)
+	case w.limits.hubOnly && r.match != hubMatch && !r.onlyOriginal():
+		w.refuse(r, nil, featureNonHub, "write a hosts.toml for it", "%s has mirrors for Docker Hub alone, and the rule is for %s", w.format.name, r.match)
+	default:
+		return true
+	}
+	return false
 }
 
 var hubMatch = rules.Match{Kind: rules.Host, Host: ref.DockerHub}
@@ -106,9 +118,11 @@ func (w *writing) expand(r *route, feature, what string) []*route {
 		}
 		hosts = append(hosts, match.Host)
 		own := *r
+		own.narrow = true
 		own.match, own.stops = match, slices.Clone(r.stops)
 		for i := range own.stops {
 			own.stops[i].named(match.Host)
+			own.stops[i].own = own.stops[i].isOriginal(match)
 		}
 		out = append(out, &own)
 	}
@@ -173,6 +187,9 @@ func (w *writing) placed(r *route, p *stop) bool {
 	}
 	switch w.limits.paths {
 	case pathsFree:
+		if p.path() == "" && !w.limits.bareRoot {
+			return leave(featureRoot, "let the mirror answer below /v2", "%s cannot ask %s without a path", w.format.name, p.host)
+		}
 		return true
 	case pathsNone, pathsBefore:
 		if p.base != "" {
@@ -195,6 +212,30 @@ func (w *writing) placed(r *route, p *stop) bool {
 	return true
 }
 
+// once leaves out places that are there already: few formats take a place
+// twice, and asking again what failed is of little use.
+func (w *writing) once(r *route) {
+	var kept []stop
+	for _, p := range r.stops {
+		if n := len(kept); n > 0 && p.own && kept[n-1].own && kept[n-1].reach == p.reach && kept[n-1].ns == p.ns {
+			kept[n-1] = p // the registry of the images is its own mirror
+			continue
+		}
+		i := slices.IndexFunc(kept, func(o stop) bool { return !p.own && o.address() == p.address() })
+		switch {
+		case i < 0:
+			kept = append(kept, p)
+		case kept[i].tags || !p.tags, kept[i].digests || !p.digests:
+			text := "the second mention of " + p.host + " is left out"
+			covered := (kept[i].tags || !p.tags) && (kept[i].digests || !p.digests)
+			w.note(r, &p, !covered, featureTwice, "", text, r.is)
+		default:
+			kept = append(kept, p)
+		}
+	}
+	r.stops = kept
+}
+
 // kinds leaves out places for tags or digests alone that the format cannot tell
 // apart from the others.
 func (w *writing) kinds(r *route) {
@@ -206,7 +247,7 @@ func (w *writing) kinds(r *route) {
 		if p.tags {
 			feature, what, kind = featureTagOnly, "tag", rules.Tags
 		}
-		if p.tags == p.digests || w.limits.kinds&kind != 0 && (!p.own || w.limits.kindsOwn) {
+		if p.tags == p.digests || w.limits.kinds&kind != 0 && (!p.own || w.limits.kindsOwn && r.match.Kind != rules.Any) {
 			return false
 		}
 		w.refuse(r, &p, feature, "let it be used for all references, or for none", "%s has no place that is for references with a %s alone: %s is left out", w.format.name, what, p.host)

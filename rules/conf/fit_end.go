@@ -14,6 +14,10 @@ func (w *writing) end(r *route) {
 			return
 		}
 	}
+	if i := slices.IndexFunc(r.stops, func(p stop) bool { return p.host == r.match.Host }); i >= 0 && r.blocked {
+		w.refuse(r, &r.stops[i], featureBlocked, "", "%s blocks %s whatever its path is", w.format.name, r.match.Host)
+		r.stops = slices.Delete(r.stops, i, i+1)
+	}
 	inside := func(p stop) bool { return p.own && (p.host == "" || !w.limits.ownInside) }
 	if n := len(r.stops); n > 1 && slices.ContainsFunc(r.stops[:n-1], inside) {
 		at := slices.IndexFunc(r.stops, inside)

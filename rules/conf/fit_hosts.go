@@ -41,9 +41,11 @@ func (w *writing) transport(r *route, p *stop) {
 		w.warn(r, p, as.feature, reachHints[as.feature], fmt.Sprintf("%s is asked by %s, and not by %s: %s", p.host, as.as, p.reach, as.text), diffReach)
 	}
 	if will != p.reach && will != as.as {
-		w.warn(r, p, featureLocal, "", fmt.Sprintf("%s is asked by %s, as %s asks every such address, and not by %s", p.host, will, w.client(), p.reach), diffReach)
+		w.warn(r, p, featureLocal, "", fmt.Sprintf("%s is asked by %s, as %s asks every such address, and not by %s", p.host, will, w.client(), p.reach), diffReach|diffCerts)
 	}
-	p.reach = will
+	if p.reach = will; will == plainHTTP {
+		p.tr.CA, p.tr.Client = nil, nil
+	}
 }
 
 // reaches returns how the format writes the reach of a place.
@@ -144,7 +146,8 @@ func (w *writing) authorities(r *route, p *stop) bool {
 			return false
 		} else {
 			p.tr.CA = []string{text}
-			w.accepted = append(w.accepted, func(d difference) bool { return r.is(d) && d.kind == diffCerts && d.host == p.host })
+			host := canonicalHub(p.host)
+			w.accepted = append(w.accepted, func(d difference) bool { return r.is(d) && d.kind == diffCerts && canonicalHub(d.host) == host })
 		}
 	case certsOne:
 		if len(p.tr.CA) > 1 {
@@ -184,11 +187,15 @@ func (w *writing) pemOf(names []string) (string, error) {
 }
 
 // key returns the host that the settings of a place are under.
-func (p *stop) key(r *route) string {
-	if p.own && r.match.Kind == rules.Any {
+func (w *writing) key(r *route, p *stop) string {
+	switch {
+	case p.own && r.match.Kind == rules.Any:
 		return rules.AnyHost
+	case !w.limits.wireKeys && (p.own || w.limits.literalHub):
+		return p.host
+	default:
+		return p.wire()
 	}
-	return p.host
 }
 
 // shareHosts lets the places of a host have the same settings, where the format
@@ -200,13 +207,13 @@ func (w *writing) shareHosts() {
 	chosen := map[string]*stop{}
 	own := map[string]bool{} // :: host → its own images have the settings by a route
 	w.eachShared(func(r *route, p *stop) {
-		own[p.key(r)] = own[p.key(r)] || p.own
-		if first := chosen[p.key(r)]; first == nil || p.reach < first.reach {
-			chosen[p.key(r)] = p
+		own[w.key(r, p)] = own[w.key(r, p)] || p.own
+		if first := chosen[w.key(r, p)]; first == nil || p.reach < first.reach {
+			chosen[w.key(r, p)] = p
 		}
 	})
 	w.eachShared(func(r *route, p *stop) {
-		first := chosen[p.key(r)]
+		first := chosen[w.key(r, p)]
 		if w.alike(p, first) {
 			return
 		}
@@ -214,9 +221,37 @@ func (w *writing) shareHosts() {
 			"%s speaks to %s in one way in all rules, and elsewhere that is by %s", w.format.name, p.host, first.reach)
 		p.reach, p.tr = first.reach, first.tr
 	})
+	if w.limits.plainAlone {
+		w.plainAlone(chosen)
+	}
 	for _, host := range slices.Sorted(maps.Keys(chosen)) {
 		if !own[host] {
 			w.directly(host, chosen[host])
+		}
+	}
+}
+
+// plainAlone drops the settings of hosts that a rule asks by plain HTTP, where
+// the client takes both for a contradiction.
+func (w *writing) plainAlone(chosen map[string]*stop) {
+	for _, r := range w.routes {
+		for i := range r.stops {
+			p := &r.stops[i]
+			first := chosen[w.key(r, p)]
+			if p.reach != plainHTTP || first == nil || !first.skips() && len(first.tr.CA) == 0 {
+				continue
+			}
+			w.lose(Loss{
+				Feature: featurePerRuleTLS, At: p.at, Refuse: true, Hint: "use another name for the mirror in one of the rules",
+				Text: fmt.Sprintf("%s takes no settings of TLS for %s, because a rule asks it by plain HTTP", w.format.name, p.host),
+			}, func(d difference) bool {
+				return canonicalHub(d.host) == canonicalHub(p.host) && (diffReach|diffCerts)&d.kind != 0
+			})
+			w.eachShared(func(other *route, o *stop) {
+				if w.key(other, o) == w.key(r, p) {
+					o.reach, o.tr.CA = verified, nil
+				}
+			})
 		}
 	}
 }
@@ -249,39 +284,40 @@ func (w *writing) directly(host string, p *stop) {
 	if p.reach == verified && len(p.tr.CA)+len(p.tr.Client) == 0 && !(w.limits.local && isThisMachine(host)) || !ref.ValidHost(host) || isOneLabel(host) {
 		return
 	}
-	name := ref.Name{Host: host, Path: "sample/image"}
-	plan := rules.New(w.cfg).Plan(name.WithTag("latest"), rules.Pull, w.source())
+	name := ref.Name{Host: canonicalHub(host), Path: "sample/image"}
+	plan := w.from.Plan(name.WithTag("latest"), rules.Pull, w.source())
 	if len(plan.Tries) == 1 && reachOf(&plan.Tries[0]) == p.reach && certsOf(&plan.Tries[0]) == certsText(p.tr) {
 		return
 	}
 	w.lose(Loss{Feature: featureHostTLS, At: p.at, Text: fmt.Sprintf("%s speaks to %s by %s for images of its own, too, and not only as a mirror", w.client(), host, p.reach)},
-		func(d difference) bool { return d.ref.Host == host && (diffReach|diffCerts)&d.kind == d.kind })
+		func(d difference) bool { return d.ref.Host == name.Host && (diffReach|diffCerts)&d.kind == d.kind })
 }
 
 // nsOf tells where requests to a mirror get a parameter ns that they do not
 // have, lose it, or get another one.
 func (w *writing) nsOf(r *route) {
+	told := false
 	for i := range r.stops {
 		p := &r.stops[i]
-		if p.own {
-			continue
-		}
-		will := w.nsFor(r, p)
+		was, will := p.ns, w.nsFor(r, p)
+		p.ns = will
 		text := ""
 		switch {
-		case will == p.ns && (p.ns == "" || w.limits.ns != nsLiteral):
+		case told: // one is enough for a rule
 			continue
-		case will == p.ns:
-			text = fmt.Sprintf("requests to %s have ns=%s, which is written as namespace-proxy: versions of podman that do not know it send none", p.host, p.ns)
-		case p.ns == "":
+		case will == was && (was == "" || w.limits.ns != nsLiteral):
+			continue
+		case will == was:
+			text = fmt.Sprintf("requests to %s have ns=%s, which is written as namespace-proxy: versions of podman that do not know it send none", p.host, was)
+		case was == "":
 			text = fmt.Sprintf("requests to %s get ns=%s, which the source does not send", p.host, nsText(will))
 		case will == "":
-			text = fmt.Sprintf("requests to %s lose ns=%s: where it serves several registries by that, it cannot tell them apart", p.host, nsText(p.ns))
+			text = fmt.Sprintf("requests to %s lose ns=%s: where it serves several registries by that, it cannot tell them apart", p.host, nsText(was))
 		default:
-			text = fmt.Sprintf("requests to %s have ns=%s instead of ns=%s", p.host, nsText(will), nsText(p.ns))
+			text = fmt.Sprintf("requests to %s have ns=%s instead of ns=%s", p.host, nsText(will), nsText(was))
 		}
 		w.warn(r, p, featureNS, "", text, diffNS)
-		return // one is enough for a rule
+		told = true
 	}
 }
 
@@ -301,7 +337,7 @@ func (w *writing) nsFor(r *route, p *stop) string {
 	switch {
 	case w.limits.ns == nsLiteral && p.ns != sourceNS:
 		return p.ns
-	case w.limits.ns == nsNever, w.limits.ns == nsLiteral, p.host == host, isHub(p.host) && isHub(host):
+	case p.own, w.limits.ns == nsNever, w.limits.ns == nsLiteral, p.host == host, isHub(p.host) && isHub(host):
 		return ""
 	case w.limits.ns == nsWire:
 		return r.nsWire(p)

@@ -21,11 +21,15 @@ type limits struct {
 	anyAlone   bool // a rule for all hosts beats every other
 	reversed   bool // mirrors are tried from the end, which is no promise
 	local      bool // a registry on this machine is plain HTTP unless it is said
+	literalHub bool // a mirror at Docker Hub has the settings of the name that is written
+	plainAlone bool // a host that is asked by plain HTTP has no settings of TLS
+	wireKeys   bool // settings of Docker Hub are under the host that is asked
 	nowhere    bool // a rule that leads nowhere
 	exempt     bool // a rule without mirrors, which keeps a broader one away
 
-	paths paths
-	kinds rules.Kinds // Digests: mirrors for digests alone; Tags: for tags alone
+	bareRoot bool // the root of a host may be that of the API, where paths are free
+	paths    paths
+	kinds    rules.Kinds // Digests: mirrors for digests alone; Tags: for tags alone
 	// kindsOwn says that kinds holds for the original as well.
 	kindsOwn bool
 	ending   ending
@@ -146,6 +150,7 @@ const (
 	featureShortNames  = "short-names"
 	featureSkipVerify  = "skip-verify"
 	featureTagOnly     = "tag-only"
+	featureTwice       = "place-twice"
 	featureUnusable    = "unusable"
 	featureUppercase   = "uppercase-path"
 	featureWildcard    = "wildcard-subdomain"

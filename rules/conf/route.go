@@ -20,6 +20,9 @@ type route struct {
 	// blocked says that the image's own registry is never to be asked,
 	// whatever leads to it.
 	blocked bool
+	// narrow says that it is for one of the registries alone that the rule is
+	// for.
+	narrow bool
 }
 
 // A stop is one place of a route.
@@ -85,7 +88,7 @@ func isHub(host string) bool { return canonicalHub(host) == ref.DockerHub }
 
 // normalise makes the routes of the configuration.
 func (w *writing) normalise() {
-	seen := map[rules.Match]bool{}
+	seen := map[rules.Match]int{} // :: match → its rule
 	for _, i := range w.byKey() {
 		rule := &w.cfg.Rules[i]
 		match, ok := w.match(rule)
@@ -93,11 +96,11 @@ func (w *writing) normalise() {
 			continue
 		}
 		r := &route{rule: i, match: match, at: rule.Origin}
-		if seen[match] {
-			w.refuse(r, nil, featureDuplicate, "keep one of them", "a second rule for %s", match)
+		if first, twice := seen[match]; twice {
+			w.note(r, nil, true, featureDuplicate, "keep one of them", "a second rule for "+match.String(), func(d difference) bool { return d.rule == first || r.is(d) })
 			continue
 		}
-		seen[match] = true
+		seen[match] = i
 		if w.resolve(r, rule) {
 			w.routes = append(w.routes, r)
 		}
@@ -111,15 +114,15 @@ func (w *writing) normalise() {
 
 // withoutPorts adds routes for hosts without a port, where the source's client
 // finds the rule of a port for them.
-func (w *writing) withoutPorts(seen map[rules.Match]bool) {
+func (w *writing) withoutPorts(seen map[rules.Match]int) {
 	for _, port := range w.opts.Source.PortKeys {
 		for _, r := range slices.Clone(w.routes) {
 			host, ok := strings.CutSuffix(r.match.Host, ":"+port)
-			bare := route{rule: r.rule, match: rules.Match{Kind: rules.Host, Host: host}, at: r.at}
-			if !ok || r.match.Kind != rules.Host || seen[bare.match] {
+			bare := route{rule: r.rule, match: rules.Match{Kind: rules.Host, Host: host}, at: r.at, narrow: true}
+			if _, taken := seen[bare.match]; !ok || r.match.Kind != rules.Host || taken {
 				continue
 			}
-			seen[bare.match] = true
+			seen[bare.match] = r.rule
 			if w.resolve(&bare, &w.cfg.Rules[r.rule]) {
 				w.routes = append(w.routes, &bare)
 			}
@@ -144,6 +147,9 @@ func (w *writing) byKey() []int {
 func (w *writing) match(rule *rules.Rule) (rules.Match, bool) {
 	m := rule.Match
 	m.Text = ""
+	if w.opts.Source.AnyFirst && m.Kind != rules.Any && slices.ContainsFunc(w.cfg.Rules, func(r rules.Rule) bool { return r.Match.Kind == rules.Any }) {
+		return m, false
+	}
 	if w.opts.Source.FoldCase {
 		m.Host = strings.ToLower(m.Host)
 	}
@@ -184,7 +190,7 @@ func isOneLabel(host string) bool {
 
 // implied adds a route for a host that has settings and no rule: images of its
 // own are had in that way.
-func (w *writing) implied(host string, seen map[rules.Match]bool) {
+func (w *writing) implied(host string, seen map[rules.Match]int) {
 	settings := w.cfg.Hosts[host]
 	rule := rules.Rule{Match: rules.Match{Kind: rules.Host, Host: canonicalHub(host)}, Origin: settings.Origin}
 	if host == rules.AnyHost {
@@ -197,14 +203,29 @@ func (w *writing) implied(host string, seen map[rules.Match]bool) {
 		rule.Match.Host = w.opts.Source.HubKeys[0]
 	}
 	match, ok := w.match(&rule)
-	if !ok || seen[match] {
+	if _, taken := seen[match]; !ok || taken {
 		return
 	}
-	r := &route{rule: -1, match: match, at: settings.Origin}
-	if w.resolve(r, &rule) && (!r.stops[0].ordinary() || isPrivate(match.Host) || isThisMachine(match.Host)) {
-		seen[match] = true
+	r := &route{rule: -1, match: match, at: settings.Origin, narrow: true}
+	if plan := w.from.Plan(sample(match).WithTag("latest"), rules.Pull, w.opts.Source); plan.Rule != nil && plan.Rule.Match.Kind != rules.Prefix {
+		rule = *plan.Rule // one for more registries
+		r.rule = w.number(plan.Rule)
+	}
+	if w.resolve(r, &rule) && len(r.stops) > 0 && (!r.last().ordinary() || isPrivate(match.Host) || isThisMachine(match.Host)) {
+		seen[match] = -1
 		w.routes = append(w.routes, r)
 	}
+}
+
+// number returns the number of a rule of w.from.
+func (w *writing) number(rule *rules.Rule) int {
+	all := w.from.Rules()
+	for i := range all {
+		if &all[i] == rule {
+			return i
+		}
+	}
+	return -1
 }
 
 // saysNothing reports whether settings are as good as none.
@@ -243,6 +264,13 @@ func (w *writing) resolve(r *route, rule *rules.Rule) bool {
 		default:
 			r.stops = append(r.stops, p)
 		}
+	}
+	own := func(p stop) bool { return p.own }
+	switch {
+	case r.blocked && w.opts.Source.BlockByName:
+		r.stops = slices.DeleteFunc(r.stops, own)
+	case slices.ContainsFunc(r.stops, own):
+		r.blocked = false // it is asked at another place of the list
 	}
 	return true
 }
@@ -317,7 +345,7 @@ func (w *writing) stop(r *route, ep *rules.Endpoint, t *rules.Try) stop {
 	if keeps {
 		p.base = joinPath(p.base, r.match.Path)
 	}
-	p.own = sameHost && p.root == "/v2" && p.base == r.match.Path && len(p.rewrites) == 0
+	p.own = sameHost && p.isOriginal(r.match)
 	switch {
 	case t.NS == "":
 	case ep.NS.Value != "":
@@ -328,6 +356,13 @@ func (w *writing) stop(r *route, ep *rules.Endpoint, t *rules.Try) stop {
 		p.ns = t.NS
 	}
 	return p
+}
+
+// isOriginal reports whether a place is the image's own registry and repository,
+// where its host is that of the match.
+func (p *stop) isOriginal(m rules.Match) bool {
+	sameHost := p.host == "" || p.host == m.Host || isHub(p.host) && isHub(m.Host)
+	return sameHost && p.root == "/v2" && p.base == m.Path && len(p.rewrites) == 0
 }
 
 // path returns the path in front of a repository's name.

@@ -50,14 +50,14 @@ func (w *writing) byHost() (settings map[string]*stop, hosts []string) {
 	for _, r := range w.routes {
 		for i := range r.stops {
 			if p := &r.stops[i]; p.own {
-				add(p.key(r), p)
+				add(w.key(r, p), p)
 			}
 		}
 	}
 	for _, r := range w.routes {
 		for i := range r.stops {
 			if p := &r.stops[i]; !p.own && (w.limits.scope == scopeHost || p.reach != plainHTTP) {
-				add(p.wire(), p)
+				add(w.key(r, p), p)
 			}
 		}
 	}

@@ -9,9 +9,15 @@ import (
 // hostsTomlLimits are those of containerd 2.
 func hostsTomlLimits() limits {
 	return limits{
-		everything: true, ownInside: true, exempt: true, local: true,
+		everything: true, ownInside: true, exempt: true, local: true, bareRoot: true,
 		paths: pathsFree, kinds: rules.Digests, kindsOwn: true, ending: endsAnywhere, ns: nsSource,
 		reach: exact(unverifiedTLS, plainHTTP, unverifiedThenPlain, verifiedThenPlain), reachAny: exact(unverifiedTLS), certs: certsFiles, header: true, dial: true,
+		forced: func(host string, _ bool, r reach) reach {
+			if strings.HasSuffix(host, ":80") && (r == unverifiedThenPlain || r == verifiedThenPlain) {
+				return plainHTTP // at this port http:// is not HTTPS first
+			}
+			return r
+		},
 	}
 }
 
@@ -67,10 +73,14 @@ func (p *stop) address() string {
 	if p.reach == plainHTTP || p.reach == unverifiedThenPlain || p.reach == verifiedThenPlain {
 		scheme = "http://"
 	}
-	if p.path() == "/v2" {
+	switch p.path() {
+	case "/v2":
 		return scheme + host
+	case "":
+		return scheme + host + "/"
+	default:
+		return scheme + host + p.path()
 	}
-	return scheme + host + p.path()
 }
 
 // hostCapabilities writes what a place may be asked for. What a source does not

@@ -34,7 +34,7 @@ func writeK3s(w *writing) []File {
 	}
 	settings, hosts := w.byHost()
 	for _, host := range hosts {
-		settings[host].k3s(&configs, host)
+		settings[host].k3s(&configs, host, settings[rules.AnyHost] != nil)
 	}
 	if mirrors.Len() > 0 {
 		t.line("mirrors:")
@@ -86,8 +86,9 @@ func (p *stop) endpoint() string {
 	return address + p.path()
 }
 
-// k3s writes the settings of a host.
-func (p *stop) k3s(t *text, host string) {
+// k3s writes the settings of a host. Those of all hosts are kept away from one
+// that has none.
+func (p *stop) k3s(t *text, host string, all bool) {
 	var lines []string
 	if p.skips() {
 		lines = append(lines, "insecure_skip_verify: true")
@@ -102,7 +103,10 @@ func (p *stop) k3s(t *text, host string) {
 		}
 		lines = append(lines, "cert_file: "+quote(c.Cert), "key_file: "+quote(key))
 	}
-	if len(lines) > 0 {
+	switch {
+	case len(lines) == 0 && all && host != rules.AnyHost:
+		t.line("  %s:\n    tls: {}", quote(host))
+	case len(lines) > 0:
 		t.line("  %s:\n    tls:\n      %s", quote(host), strings.Join(lines, "\n      "))
 	}
 }

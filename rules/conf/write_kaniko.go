@@ -12,7 +12,7 @@ func kanikoLimits() limits {
 	reach := exact(unverifiedTLS, unverifiedThenPlain, verifiedThenPlain)
 	with(reach, plainHTTP, verifiedThenPlain, featurePlainHTTP, "kaniko tries HTTPS first")
 	return limits{
-		noDotted: true, paths: pathsNamespace, ending: endsByFlag, reach: reach, scope: scopeHost, certs: certsNone,
+		noDotted: true, literalHub: true, paths: pathsNamespace, ending: endsByFlag, reach: reach, scope: scopeHost, certs: certsNone,
 		forced: privateFallback,
 	}
 }
@@ -72,10 +72,10 @@ func writeKaniko(w *writing) []File {
 	for _, host := range hosts {
 		p := settings[host]
 		if (p.reach == unverifiedThenPlain || p.reach == verifiedThenPlain) && !isPrivate(host) {
-			t.line("--insecure-registry=%s", ggcrHost(canonicalHub(host)))
+			t.line("--insecure-registry=%s", ggcrHost(host))
 		}
 		if p.skips() {
-			t.line("--skip-tls-verify-registry=%s", ggcrHost(canonicalHub(host)))
+			t.line("--skip-tls-verify-registry=%s", ggcrHost(host))
 		}
 	}
 	return []File{t.file("kaniko.flags")}

@@ -10,6 +10,7 @@ import (
 func talosLimits() limits {
 	l := k3sLimits()
 	l.rewrites, l.ending, l.nowhere, l.certs, l.forced, l.reachAny = false, endsBare, true, certsInline, nil, nil
+	l.bareRoot, l.plainAlone, l.wireKeys = true, true, true
 	return l
 }
 
