@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +20,8 @@ type relocateOptions struct {
 	mappingFlags
 	outputFlags
 	transferFlags
-	plan bool
+	plan  bool
+	watch time.Duration // 0: once
 }
 
 func newRelocateCmd(env Env) *cobra.Command {
@@ -41,7 +44,8 @@ every image first.
 
 ` + rulesHelp + `
 
-With --plan nothing is written: it tells what would be.
+With --plan nothing is written: it tells what would be. With --watch it is done
+again and again, with what inputs and tags are by then.
 
 Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
 be copied (no tag has moved, no file was written, unless --partial), 4 a format
@@ -59,6 +63,7 @@ registries refuse the credentials.`,
 	opts.outputFlags.add(cmd)
 	opts.transferFlags.add(cmd)
 	cmd.Flags().BoolVar(&opts.plan, "plan", false, "tell what would be done, and write nothing")
+	cmd.Flags().DurationVar(&opts.watch, "watch", 0, "do it again after each `INTERVAL`, as 15m, until it is stopped")
 	return cmd
 }
 
@@ -66,6 +71,46 @@ registries refuse the credentials.`,
 func relocateSet(ctx context.Context, env Env, opts relocateOptions, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if err := opts.checkWatch(args); err != nil {
+		return err
+	}
+	if opts.watch == 0 {
+		return opts.once(ctx, env, args)
+	}
+	for {
+		err := opts.once(ctx, env, args)
+		if ctx.Err() != nil {
+			return nil // it was stopped, as it has to be
+		}
+		if f, ok := errors.AsType[*fault](err); ok && f.code == exitUsage {
+			return err
+		}
+		report(env.Stderr, err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(opts.watch):
+		}
+	}
+}
+
+// checkWatch refuses what cannot be done again and again.
+func (opts *relocateOptions) checkWatch(args []string) error {
+	switch {
+	case opts.watch < 0:
+		return usageError(fmt.Errorf("--watch: %v is negative", opts.watch), "")
+	case opts.watch > 0 && opts.plan:
+		return usageError(errors.New("--watch does it, --plan does not"), "leave one of them out")
+	case opts.watch > 0 && slices.Contains(args, "-"):
+		return usageError(errors.New("--watch reads its inputs again, and standard input is read once"), "write it to a file")
+	}
+	return nil
+}
+
+// once reads everything and relocates it. opts are a copy: what inputs say of
+// registries holds for this run.
+func (opts relocateOptions) once(ctx context.Context, env Env, args []string) error {
+	opts.insecure, opts.plainHTTP = slices.Clone(opts.insecure), slices.Clone(opts.plainHTTP)
 	r, err := opts.open(env, args)
 	if err != nil {
 		return err
