@@ -53,6 +53,11 @@ type EndpointConfig struct {
 	// one, whose token services may be given this endpoint's credentials.
 	TokenHosts []string
 
+	// LocalTokens lets a registry on this machine have its token service at
+	// another port of this machine. It is for commands, whose user names the
+	// registry and starts what listens here.
+	LocalTokens bool
+
 	// Credentials are used where the registry asks for them; nil is
 	// anonymous.
 	Credentials Credentials

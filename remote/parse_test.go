@@ -202,6 +202,32 @@ func TestRealmRules(t *testing.T) {
 	}
 }
 
+// TestLocalTokens: a registry of this machine may name a port of this machine,
+// and nobody else may.
+func TestLocalTokens(t *testing.T) {
+	c := client(t, ClientConfig{})
+	for _, tt := range []struct {
+		endpoint, realm string
+		good            bool
+	}{
+		{"http://127.0.0.1:5000", "http://127.0.0.1:5001/token", true},
+		{"http://localhost:5000", "http://127.0.0.1:5001/token", true},
+		{"http://[::1]:5000", "http://localhost:5001/token", true},
+		{"http://127.0.0.1:5000", "http://10.0.0.1:5001/token", false},
+		{"http://127.0.0.1:5000", "http://localhost.example.com/token", false},
+		{"https://registry.example.com", "http://127.0.0.1:5001/token", false},
+		{"http://10.0.0.1:5000", "http://127.0.0.1:5001/token", false},
+	} {
+		e, err := c.Endpoint(EndpointConfig{URL: tt.endpoint, AllowPrivate: true, LocalTokens: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.realm(e.base, tt.realm); (err == nil) != tt.good {
+			t.Errorf("%s names %s: %v", tt.endpoint, tt.realm, err)
+		}
+	}
+}
+
 func FuzzRealm(f *testing.F) {
 	c := NewClient(ClientConfig{})
 	f.Cleanup(func() { c.Close() })

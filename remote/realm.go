@@ -47,6 +47,8 @@ func (e *Endpoint) checkRealm(u *url.URL) error {
 	switch {
 	case sameOrigin(u, e.base):
 		return nil
+	case e.cfg.LocalTokens && isThisMachine(u.Hostname()) && isThisMachine(e.base.Hostname()):
+		return nil
 	case hostPort(u) == hostPort(e.base):
 		return nil // http and https on one port: whoever has the port has both
 	case u.Scheme == "https" && sameDomain(u.Hostname(), e.base.Hostname()):
@@ -55,6 +57,12 @@ func (e *Endpoint) checkRealm(u *url.URL) error {
 		return nil
 	}
 	return errors.New("it is neither the registry's own, nor of its domain over https, nor among its token hosts")
+}
+
+// isThisMachine reports whether a host is a loopback address, or localhost.
+func isThisMachine(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 // isHost reports whether u is at a configured host: "auth.example.com", on the

@@ -170,7 +170,7 @@ func (w *network) endpoint(place *rules.Try) (*remote.Endpoint, error) {
 		return nil, err
 	}
 	cfg := remote.EndpointConfig{
-		URL: key.url, Root: true, Namespace: t.NS, AllowPrivate: true, Credentials: w.creds,
+		URL: key.url, Root: true, Namespace: t.NS, AllowPrivate: true, LocalTokens: true, Credentials: w.creds,
 		TrustHead: w.writes, AssumeAbsent: w.writes,
 	}
 	if tlsConfig != nil {
