@@ -13,6 +13,12 @@
 // wrong in a file is a [rules.Problem] with its line and column in the
 // configuration's Problems, never an error of Read and never a panic; a key
 // that nobody knows is kept as a warning.
+//
+// [Write] is the way back: it takes a configuration, read or made by a program,
+// and returns the files of a format with what that loses:
+//
+//	files, losses, err := conf.Write(config, "hosts.toml", conf.WriteOptions{Source: dialect})
+//	if conf.Refused(losses) == 0 { … }
 package conf
 
 import (
