@@ -26,13 +26,7 @@ import (
 // uncompressed digests of the origin's.
 func pullPodman(t *testing.T, at mirrorAt, im *image, by string) {
 	dir := t.TempDir()
-	podman := func(args ...string) string {
-		global := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
-			"--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}
-		cmd := exec.Command(kit.tool(t, "podman"), append(global, args...)...)
-		cmd.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+registriesConf(t, at), "TMPDIR="+dir)
-		return run(t, cmd)
-	}
+	podman := podmanIn(t, dir, registriesConf(t, at))
 	name := reference(at.upstream, im, by)
 	podman("pull", "--quiet", "--signature-policy", policy(t), name)
 	digests := podman("image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}", name)
@@ -47,6 +41,18 @@ func pullPodman(t *testing.T, at mirrorAt, im *image, by string) {
 		if err != nil || oci.FromBytes(got, "") != diff {
 			t.Errorf("podman has not unpacked layer %s to %s: %v", d, diff, err)
 		}
+	}
+}
+
+// podmanIn returns what runs podman with all that it writes below dir.
+func podmanIn(t *testing.T, dir, registriesConf string) func(args ...string) string {
+	return func(args ...string) string {
+		t.Helper()
+		global := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
+			"--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}
+		cmd := exec.Command(kit.tool(t, "podman"), append(global, args...)...)
+		cmd.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+registriesConf, "TMPDIR="+dir)
+		return run(t, cmd)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -23,7 +24,8 @@ type serving struct {
 	store     string // directory of the store; "" for a fresh one
 	server    string // further keys of [server], a line each
 	upstreams []upstream
-	more      string // further tables
+	more      string   // further tables
+	rules     []string // FORMAT=PATH
 }
 
 // An entrepot is `entrepot serve` in a process of its own.
@@ -36,6 +38,11 @@ type entrepot struct {
 // toml writes entrepot.toml.
 func (s serving) toml() string {
 	var b strings.Builder
+	var rules []string
+	for _, r := range s.rules {
+		rules = append(rules, strconv.Quote(r))
+	}
+	fmt.Fprintf(&b, "rules = [%s]\n", strings.Join(rules, ", "))
 	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n%s\n\n[storage]\nurl = %q\n", s.server, "file://"+s.store)
 	for _, u := range s.upstreams {
 		fmt.Fprintf(&b, "\n[[upstream]]\nname = %q\nurl = %q\nallow_private = true\n%s\n", u.name, u.url, u.more)
