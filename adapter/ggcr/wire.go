@@ -161,8 +161,7 @@ func settings(t *rules.Transport) string {
 	if t == nil {
 		return ""
 	}
-	s := fmt.Sprintf("%t %q %q %s %q", t.SkipVerify, t.CA, t.Client, t.DialTimeout, t.Header)
-	return s
+	return fmt.Sprintf("%t %q %q %q %s %q", t.SkipVerify, t.CA, t.InlineCA, t.Client, t.DialTimeout, t.Header)
 }
 
 // transport returns the connections for places with these settings.
@@ -195,22 +194,14 @@ func setTLS(to *http.Transport, t *rules.Transport) error {
 	}
 	cfg.InsecureSkipVerify = cfg.InsecureSkipVerify || t.SkipVerify
 	for _, file := range t.CA {
-		pem, err := os.ReadFile(file)
-		if err != nil {
+		if err := addCA(cfg, file, t.InlineCA); err != nil {
 			return fmt.Errorf("read CA: %w", err)
-		}
-		if cfg.RootCAs == nil {
-			if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
-				return err
-			}
-		} else {
-			cfg.RootCAs = cfg.RootCAs.Clone()
-		}
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("read CA: %s holds no certificate", file)
 		}
 	}
 	for _, pair := range t.Client {
+		if pair.Cert == inlineFile {
+			return errors.New("read client certificate: it stands in the configuration itself, and is read from files only")
+		}
 		key := pair.Key
 		if key == "" {
 			key = pair.Cert
@@ -222,6 +213,30 @@ func setTLS(to *http.Transport, t *rules.Transport) error {
 		cfg.Certificates = append(cfg.Certificates, cert)
 	}
 	to.TLSClientConfig = cfg
+	return nil
+}
+
+// inlineFile is what stands for a file whose text is in the rules themselves.
+const inlineFile = "inline"
+
+// addCA adds the authorities of a file, or of the rules themselves.
+func addCA(cfg *tls.Config, file, inline string) (err error) {
+	pem := []byte(inline)
+	if file != inlineFile {
+		if pem, err = os.ReadFile(file); err != nil {
+			return err
+		}
+	}
+	if cfg.RootCAs == nil {
+		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
+			return err
+		}
+	} else {
+		cfg.RootCAs = cfg.RootCAs.Clone() // it may be the caller's
+	}
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate", file)
+	}
 	return nil
 }
 

@@ -84,7 +84,8 @@ func TestCertificates(t *testing.T) {
 	defer srv.Close()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.crt")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	if err := os.WriteFile(ca, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	empty := filepath.Join(dir, "empty.crt")
@@ -92,17 +93,23 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := strings.TrimPrefix(srv.URL, "https://")
-	for want, tr := range map[string]*rules.Transport{
-		"":                                {CA: []string{ca}, DialTimeout: time.Minute},
-		"holds no certificate":            {CA: []string{empty}},
-		"read CA: ":                       {CA: []string{filepath.Join(dir, "none")}},
-		"read client certificate: ":       {Client: []rules.KeyPair{{Cert: ca}}},
-		"certificate signed by unknown a": nil,
+	for _, tt := range []struct {
+		tr   *rules.Transport
+		want string
+	}{
+		{&rules.Transport{CA: []string{ca}, DialTimeout: time.Minute}, ""},
+		{&rules.Transport{CA: []string{"inline"}, InlineCA: string(text)}, ""},
+		{&rules.Transport{CA: []string{empty}}, "holds no certificate"},
+		{&rules.Transport{CA: []string{"inline"}}, "inline holds no certificate"},
+		{&rules.Transport{CA: []string{filepath.Join(dir, "none")}}, "read CA: "},
+		{&rules.Transport{Client: []rules.KeyPair{{Cert: ca}}}, "read client certificate: "},
+		{&rules.Transport{Client: []rules.KeyPair{{Cert: "inline", Key: "inline"}}}, "it stands in the configuration itself"},
+		{nil, "certificate signed by unknown authority"},
 	} {
-		p := puller(t, at(rules.None, rules.Endpoint{Scheme: rules.HTTPS, Host: host, Transport: tr}))
+		p := puller(t, at(rules.None, rules.Endpoint{Scheme: rules.HTTPS, Host: host, Transport: tt.tr}))
 		_, _, err := p.Get(t.Context(), parsed(t, "example.com/a:v1"))
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want %q", err, want)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: error %v, want %q", tt.tr, err, tt.want)
 		}
 	}
 }
