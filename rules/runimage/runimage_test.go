@@ -132,3 +132,25 @@ func TestFind(t *testing.T) {
 		}
 	}
 }
+
+// FuzzImage holds that any names give a registry that is one, and candidates of
+// which those of that registry come first and none comes twice.
+func FuzzImage(f *testing.F) {
+	f.Add("gcr.io/team/app", "first.com/org/repo", "gcr.io/org/repo")
+	f.Add("index.docker.io", "myorg/myrepo", "docker.io/myorg/myrepo:latest")
+	f.Add("[::1]:5000", "as@ohd@as@op", "")
+	f.Fuzz(func(t *testing.T, target, image, mirror string) {
+		registry, err := Registry(target)
+		if err == nil && !ref.ValidHost(registry) {
+			t.Fatalf("%q is in the registry %q", target, registry)
+		}
+		seen := map[ref.Ref]bool{}
+		far := false
+		for _, c := range (Image{Image: image, Mirrors: []string{mirror, image}}).Candidates(registry) {
+			if c.Err == nil && seen[c.Ref] || c.Near && far {
+				t.Fatalf("%+v is in the wrong place", c)
+			}
+			seen[c.Ref], far = true, far || !c.Near
+		}
+	})
+}
