@@ -51,7 +51,7 @@ func (k *kaniko) flags(f *file) {
 			return
 		case strings.HasPrefix(text, "--"):
 			waiting, at = k.flag(f, text, here), here
-		case text[0] == '-':
+		case strings.HasPrefix(text, "-"):
 			if len(text) == 2 && text != "-h" {
 				waiting, at = text, here
 			}
