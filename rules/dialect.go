@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -28,6 +29,9 @@ type Dialect struct {
 	// HubWire is only for the image's own registry.
 	HubWireAlways bool
 
+	// HubAliases are hosts that mean Docker Hub in a reference, besides
+	// docker.io and index.docker.io.
+	HubAliases []string
 	// HubLibrary puts "library/" in front of a name of one component that a
 	// rewrite makes for an image of Docker Hub.
 	HubLibrary bool
@@ -177,6 +181,11 @@ func (d Dialect) Parse(name string) (ref.Ref, error) {
 	r, err := ref.Parse(name)
 	if err != nil {
 		return ref.Ref{}, err
+	}
+	if slices.Contains(d.HubAliases, r.Host) {
+		if r, err = ref.Parse(ref.DockerHub + strings.TrimPrefix(r.String(), r.Host)); err != nil {
+			return ref.Ref{}, err
+		}
 	}
 	if err := d.refuses(r); err != nil {
 		return ref.Ref{}, fmt.Errorf("%q: %w", name, err)

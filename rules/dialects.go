@@ -84,7 +84,7 @@ func buildkit() Dialect {
 func k3s() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex, "docker.io"}, HubName: hubIndex, HubWire: hubIndex,
-		DropTag: true, ReadOnly: true, PortKeys: []string{"443", "80"}, Localhost: LocalhostPortHTTP, HubLibrary: true,
+		DropTag: true, NoCapitalHosts: true, ReadOnly: true, PortKeys: []string{"443", "80"}, Localhost: LocalhostPortHTTP, HubLibrary: true,
 		GoesOn: AnyFailure, Shows: ShowFallback,
 	}
 }
@@ -110,7 +110,7 @@ func lifecycle() Dialect {
 func pack() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex}, HubName: hubIndex, HubWire: hubIndex, HubWireAlways: true,
-		AnyFirst: true, ReadOnly: true, DropTag: true, KeepSpelling: true, Localhost: LocalhostOrPrivate,
+		AnyFirst: true, ReadOnly: true, DropTag: true, NoCapitalHosts: true, KeepSpelling: true, Localhost: LocalhostOrPrivate,
 	}
 }
 
@@ -118,7 +118,7 @@ func pack() Dialect {
 func kaniko() Dialect {
 	return Dialect{
 		HubKeys: []string{hubIndex}, HubName: hubIndex, HubWire: hubIndex, HubWireAlways: true,
-		ReadOnly: true, DropTag: true, HostInPath: true, Localhost: LocalhostOrPrivate,
+		ReadOnly: true, DropTag: true, NoCapitalHosts: true, HostInPath: true, Localhost: LocalhostOrPrivate,
 		GoesOn: AnyFailure, Shows: ShowFallback,
 	}
 }
@@ -127,7 +127,8 @@ func kaniko() Dialect {
 func regclient() Dialect {
 	return Dialect{
 		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost, HubWireAlways: true,
-		ReadOnly: true, PushPrimary: true,
+		HubAliases: []string{hubHost},
+		ReadOnly:   true, PushPrimary: true,
 		GoesOn: AnyFailure,
 	}
 }

@@ -110,7 +110,9 @@ func (pl *planner) try(ep *Endpoint, role Role) (Try, error) {
 	if err := pl.name(&t, ep); err != nil {
 		return t, err
 	}
-	t.Host = pl.d.wire(t.Ref.Host, ep.Host != "")
+	if t.Host = pl.d.wire(t.Ref.Host, ep.Host != ""); t.Host == ":" && t.Unusable == "" {
+		t.Unusable = "the address has a port's colon and no host"
+	}
 	t.Original = t.Ref.Path == own.Path && t.APIRoot == "/v2" && pl.isOwnHost(t.Host)
 	if err := pl.settings(&t, ep); err != nil {
 		return t, err
@@ -191,7 +193,7 @@ func (pl *planner) rewrite(rewrites []Rewrite, path string) string {
 // what go-containerregistry takes (pkg/name, checkRepository), which is more
 // than is valid.
 func rewritten(s string) bool {
-	return len(s) >= 2 && len(s) <= 255 && !strings.ContainsFunc(s, func(c rune) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("_-./", c)
 	})
 }
@@ -275,7 +277,11 @@ func (s *Set) settingsOf(name, wire string) (HostSettings, bool) {
 		return h, true
 	}
 	if len(s.nets) > 0 {
-		addr, err := netip.ParseAddr(strings.Trim(withoutPort(wire), "[]"))
+		host := withoutPort(wire)
+		if host != wire { // a literal without a port is no address to Docker
+			host = strings.Trim(host, "[]")
+		}
+		addr, err := netip.ParseAddr(host)
 		for i := range s.nets {
 			if err == nil && s.nets[i].Net.Contains(addr) {
 				return s.nets[i].HostSettings, true

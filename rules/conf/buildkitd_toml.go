@@ -111,7 +111,7 @@ func (b *buildkitFile) registry(m *member) {
 	}
 	b.unknown(b.file, t, "[registry."+m.name+"]", nil)
 	b.cfg.Rules = append(b.cfg.Rules, rule)
-	if rule.Match.Kind == rules.Never {
+	if rule.Match.Kind == rules.Never && !ref.ValidHost(m.name) {
 		return
 	}
 	if b.cfg.Hosts == nil {
@@ -177,7 +177,7 @@ func (b *buildkitFile) mirror(v *node) rules.Endpoint {
 	}
 	ep.Host = u.Host
 	ep.SetPath(path.Join("/v2", strings.TrimRight(u.Path, "/")))
-	if strings.HasSuffix(ep.Host, ":") || !ref.ValidHost(ep.Host) {
+	if strings.HasSuffix(ep.Host, ":") || !ref.ValidHost(strings.TrimSuffix(ep.Host, ".")) {
 		ep.Unusable = fmt.Sprintf("%q is no host", ep.Host)
 		b.silent(b.file, v.at, "write host[:port][/path]", "mirror %q can never be asked, because %q is no host", redactPair(v.text), ep.Host)
 	}

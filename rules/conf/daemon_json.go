@@ -164,7 +164,9 @@ func (d *daemonFile) insecureRegistry(v *node) {
 	}
 	if text == ref.DockerHub || text == "index.docker.io" {
 		d.silent(d.file, v.at, "remove it", "Docker Hub is always verified, and %q has no effect", text)
-		return
+	}
+	if text == ref.DockerHub {
+		return // the other name counts for a mirror that has it
 	}
 	if d.insecure == nil {
 		d.insecure = map[string]rules.Origin{}

@@ -36,6 +36,9 @@ func TestDaemonJSONGraphStore(t *testing.T) {
 			[]string{"https://r.example.com/v2/a/manifests/1 primary insecure", "http://r.example.com/v2/a/manifests/1 primary insecure"}},
 		{"network of IPv6", `{"insecure-registries": ["2001:db8::/32"]}`, "[2001:db8::1]:5000/a:1",
 			[]string{"https://[2001:db8::1]:5000/v2/a/manifests/1 primary insecure", "http://[2001:db8::1]:5000/v2/a/manifests/1 primary insecure"}},
+		{"a literal without a port is no address", `{"insecure-registries": ["::1/128"]}`, "[::1]/a:1", []string{"https://[::1]/v2/a/manifests/1 primary"}},
+		{"a mirror by a name of Docker Hub", `{"registry-mirrors": ["https://index.docker.io"], "insecure-registries": ["index.docker.io"]}`, "alpine:3",
+			[]string{"https://index.docker.io/v2/library/alpine/manifests/3 mirror insecure", hubTry}},
 		{"Docker Hub is verified", `{"insecure-registries": ["docker.io", "registry-1.docker.io"]}`, "alpine:3", []string{hubTry}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,6 +32,11 @@ func TestK3sPlans(t *testing.T) {
 			"quay.io/aa:1", "https://m.example.com/v2/abc/manifests/1?ns=quay.io\nhttps://quay.io/v2/aa/manifests/1",
 		},
 		{
+			"a rewrite to one letter",
+			"mirrors:\n  quay.io:\n    endpoint: [\"https://m.example.com\", \"https://:\"]\n    rewrite: {\"^.*$\": \"x\"}\n",
+			"quay.io/a/b:1", "https://m.example.com/v2/x/manifests/1?ns=quay.io\nunusable\nhttps://quay.io/v2/a/b/manifests/1",
+		},
+		{
 			"Docker Hub has no names of one component",
 			"mirrors:\n  docker.io:\n    endpoint: [\"https://m.example.com/v2/hub\"]\n    rewrite: {\"^library/(.*)\": \"x-$1\"}\n",
 			"alpine:1", "https://m.example.com/v2/hub/library/x-alpine/manifests/1?ns=docker.io\nhttps://index.docker.io/v2/library/alpine/manifests/1",
