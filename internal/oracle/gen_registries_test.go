@@ -98,7 +98,7 @@ func registryMirror(g *gen, b *strings.Builder) {
 		fmt.Fprintf(b, "%s = %q\n", g.key("namespace-proxy"), g.host())
 	}
 	if g.odd(0.1) {
-		b.WriteString(g.pick("short-name-mode = \"enforcing\"\n", "unknown = 1\n", "location = \"quay.io\"\n"))
+		b.WriteString(g.pick("short-name-mode = \"enforcing\"\n", "unknown = 1\n", g.key("location")+" = \"quay.io\"\n"))
 	}
 }
 

@@ -76,11 +76,7 @@ func fixtures(t *testing.T, name string) []fixture {
 // check holds both answers against the fixture.
 func (j *judge) check(t *testing.T, c *fixture) {
 	m := machine{dir: t.TempDir(), system: strings.HasPrefix(c.Config.Layout, "system root")}
-	fs := files{}
-	for name, text := range c.Config.Files {
-		fs[name] = strings.ReplaceAll(text, "{root}", m.dir)
-	}
-	fs.write(t, m.dir)
+	files(c.Config.Files).write(t, m.dir)
 	ours, err := j.ours(m)
 	if err != nil {
 		t.Fatal(err)

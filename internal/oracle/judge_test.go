@@ -3,6 +3,7 @@ package oracle
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/entrepot/entrepot/rules"
@@ -31,6 +32,9 @@ type judge struct {
 	theirs func(m machine) asker
 	// names says that the answer is what a short name stands for.
 	names bool
+	// whole says that a text is not made smaller: with fewer lines it would be
+	// a question about the syntax, in which the judge is none.
+	whole bool
 	// files makes up a configuration, and reference an image to ask for.
 	files     func(g *gen) files
 	reference func(g *gen, fs files) string
@@ -38,7 +42,7 @@ type judge struct {
 
 // judges are all of them.
 func judges() []judge {
-	return []judge{podman(), shortNames(), containerd()}
+	return []judge{podman(), shortNames(), containerd(), buildkit(), dockerDaemon(), k3s(), regctl()}
 }
 
 // ours makes Entrepot read a configuration for the judge's client.
@@ -100,7 +104,8 @@ func (j *judge) plan(set *rules.Set, d rules.Dialect, reference string) (answer,
 //	:: path → text
 type files map[string]string
 
-// write puts the files below a directory, and nothing else.
+// write puts the files below a directory, and nothing else. "{root}" in them is
+// that directory.
 func (fs files) write(tb testing.TB, dir string) {
 	tb.Helper()
 	if err := os.RemoveAll(dir); err != nil {
@@ -114,7 +119,7 @@ func (fs files) write(tb testing.TB, dir string) {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			tb.Fatal(err)
 		}
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(strings.ReplaceAll(text, "{root}", dir)), 0o644); err != nil {
 			tb.Fatal(err)
 		}
 	}

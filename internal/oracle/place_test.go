@@ -54,6 +54,7 @@ const (
 	seesRule
 	seesSkips
 	seesSkippedHosts
+	seesUnusable
 )
 
 const (
@@ -66,7 +67,7 @@ const (
 
 // only drops what cannot be seen.
 func (a answer) only(s sight) answer {
-	a.Places = slices.Clone(a.Places)
+	a.Places = slices.DeleteFunc(slices.Clone(a.Places), func(p place) bool { return p.Unusable && s&seesUnusable == 0 })
 	for i := range a.Places {
 		p := &a.Places[i]
 		drop(s, seesRef, &p.Ref)
@@ -79,8 +80,11 @@ func (a answer) only(s sight) answer {
 		drop(s, seesCA, &p.CA)
 		drop(s, seesCerts, &p.Certs)
 		drop(s, seesHeader, &p.Header)
-		if p.Unusable {
+		switch {
+		case p.Unusable:
 			*p = place{Unusable: true}
+		case strings.HasPrefix(p.URL, "http://"):
+			p.Insecure, p.CA, p.Certs = false, false, 0 // there are no certificates
 		}
 	}
 	drop(s, seesRule, &a.Rule)

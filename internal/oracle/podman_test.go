@@ -18,7 +18,7 @@ import (
 func podman() judge {
 	return judge{
 		name: "podman", golden: "registries.conf", format: "registries.conf", client: "skopeo",
-		sees:   seesRef | seesInsecure | seesBlocked | seesNS | seesRule,
+		sees:   seesUnusable | seesRef | seesInsecure | seesBlocked | seesNS | seesRule,
 		theirs: podmanAsker,
 		files:  registriesFiles, reference: registriesReference,
 	}
