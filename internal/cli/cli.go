@@ -63,7 +63,7 @@ Without any configuration it mirrors the well-known public registries:
 	cmd.AddCommand(
 		newServeCmd(env),
 		newExplainCmd(env), newCheckCmd(env), newConvertCmd(env), newRunImageCmd(env),
-		newMapCmd(env), newCopyCmd(env), newRelocateCmd(env),
+		newMapCmd(env), newCopyCmd(env), newRelocateCmd(env), newVerifyCmd(env),
 		newInspectCmd(env), newRewriteCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/relocate"
+)
+
+type verifyOptions struct {
+	networkFlags
+	maps      []string
+	deep      bool
+	platforms []string
+	jobs      int
+	retry     int
+	json      bool
+	logLevel  string
+}
+
+func newVerifyCmd(env Env) *cobra.Command {
+	var opts verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify PREFIX --map FILE",
+		Short: "Look whether relocated images are whole",
+		Long: `Verify asks a registry for the images that a relocation mapping says are there:
+their manifests, those of all platforms, and every blob; a reference with a
+digest has to be that digest. With --deep each blob is read and hashed.
+
+Exit codes: 0 all are whole, 1 it failed, 2 the command line is wrong, 4 an image
+is missing, damaged, something else or not below PREFIX, 6 the registry refuses
+the credentials.`,
+		Example: `  entrepot verify registry.corp/mirror --map relocation-mapping.json
+  entrepot verify registry.corp/mirror --map relocation-mapping.json --deep --json`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return verify(cmd.Context(), env, opts, args[0]) },
+	}
+	opts.networkFlags.add(cmd)
+	f := cmd.Flags()
+	f.StringArrayVar(&opts.maps, "map", nil, "the relocation mapping is in this `FILE`; may be given several times")
+	f.BoolVar(&opts.deep, "deep", false, "read every blob and hash it")
+	f.StringSliceVar(&opts.platforms, "platform", nil, "these `PLATFORMS` alone have to be there, as linux/amd64")
+	f.IntVar(&opts.jobs, "jobs", 0, "look at this `NUMBER` of images at once (default 16)")
+	f.IntVar(&opts.retry, "retry", 0, "try each request this `NUMBER` of times (default 8)")
+	f.BoolVar(&opts.json, "json", false, "print one JSON object a line")
+	f.StringVar(&opts.logLevel, "log-level", "warn", "log from this `LEVEL` on: debug, info, warn or error")
+	return cmd
+}
+
+// verify looks at what the mappings name.
+func verify(ctx context.Context, env Env, opts verifyOptions, prefix string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	below, err := relocate.ParsePrefix(prefix)
+	if err != nil {
+		return usageError(err, "")
+	}
+	if len(opts.maps) == 0 {
+		return usageError(errors.New("--map is missing"), "say which images have to be there: --map relocation-mapping.json")
+	}
+	maps, err := readMappings(opts.maps)
+	if err != nil {
+		return err
+	}
+	refs, strangers := mapped(maps, below)
+	cfg, done, err := opts.open(env)
+	if err != nil {
+		return err
+	}
+	defer done()
+	found, err := relocate.Verify(ctx, cfg, refs)
+	if err != nil {
+		return err
+	}
+	for _, s := range strangers {
+		found = append(found, relocate.Verified{Target: s, Error: "it is not below " + below.String()})
+	}
+	return tellVerified(env, found, opts.json)
+}
+
+// open makes what asks the registry; done ends it.
+func (opts *verifyOptions) open(env Env) (cfg relocate.VerifyConfig, done func(), err error) {
+	if err := opts.check(); err != nil {
+		return cfg, nil, err
+	}
+	copied := copyFlags{platforms: opts.platforms, jobs: opts.jobs, retry: opts.retry, onExisting: string(relocate.Overwrite)}
+	run, err := copied.config()
+	if err != nil {
+		return cfg, nil, err
+	}
+	log, err := (&transferFlags{logLevel: opts.logLevel}).logger(env.Stderr)
+	if err != nil {
+		return cfg, nil, err
+	}
+	net, err := opts.network(plainView(), networkConfig{jobs: opts.jobs, retry: opts.retry, log: log}, env)
+	if err != nil {
+		return cfg, nil, err
+	}
+	cfg = relocate.VerifyConfig{Target: registries{net}, Deep: opts.deep, Platforms: run.Platforms, Jobs: opts.jobs}
+	return cfg, func() { net.client.Close() }, nil
+}
+
+// mapped returns the targets of mappings, each once and in order, and those that
+// are not below the prefix. What the key of a mapping has as digest its target
+// has to have as well.
+func mapped(maps []document.Mapping, below ref.Name) (refs []ref.Ref, strangers []string) {
+	seen := make(map[ref.Ref]bool)
+	for _, m := range maps {
+		for from, to := range m {
+			r, err := ref.Parse(to) // as the mapping was read, it is one
+			if err != nil || r.Host != below.Host || below.Path != "" && !strings.HasPrefix(r.Path, below.Path+"/") {
+				strangers = append(strangers, to)
+				continue
+			}
+			if original, err := ref.Parse(from); err == nil && r.Digest == "" {
+				r.Digest = original.Digest
+			}
+			if r = r.WithDefaultTag(); !seen[r] {
+				seen[r] = true
+				refs = append(refs, r)
+			}
+		}
+	}
+	slices.SortFunc(refs, func(a, b ref.Ref) int { return strings.Compare(a.String(), b.String()) })
+	slices.Sort(strangers)
+	return refs, slices.Compact(strangers)
+}
+
+// tellVerified prints what was found. The error has the exit code.
+func tellVerified(env Env, found []relocate.Verified, asJSON bool) error {
+	p := printer{out: env.Stdout, json: asJSON}
+	bad, rights := 0, 0
+	for _, v := range found {
+		if v.Error != "" {
+			bad++
+			if v.Class == relocate.Class(oci.ErrUnauthorized) || v.Class == relocate.Class(oci.ErrDenied) {
+				rights++
+			}
+			printError(env.Stderr, fmt.Errorf("%s: %s", v.Target, v.Error), v.Hint)
+		}
+		var err error
+		switch {
+		case asJSON:
+			err = p.writeJSON(v)
+		case v.Error == "":
+			_, err = fmt.Fprintf(env.Stdout, "whole\t%s\t%s in %d blobs\n", v.Target, size(v.Bytes), v.Blobs)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case bad == 0:
+		return nil
+	case bad == rights:
+		return &fault{exitAuth, fmt.Errorf("%d of %d images may not be read", bad, len(found)), ""}
+	}
+	return &fault{exitLossy, fmt.Errorf("%d of %d images are not whole", bad, len(found)), "relocate them again: what is in place is not copied again"}
+}
