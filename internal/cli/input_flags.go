@@ -21,6 +21,8 @@ type inputFlags struct {
 	through []string // relocation mappings
 	fields  string   // a file of field rules
 	find    string   // env,args,annotations,configmaps
+	helm    string   // what renders charts: a program, "none", "" for helm where there is one
+	values  []string // files of values for it
 }
 
 func (f *inputFlags) add(cmd *cobra.Command) {
@@ -29,6 +31,8 @@ func (f *inputFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.through, "through", nil, "the images were relocated before: follow this relocation `MAP`; may be given several times, in order")
 	fl.StringVar(&f.fields, "fields", "", "find images in the fields that the rules of this `FILE` name")
 	fl.StringVar(&f.find, "find", "", "find images also in these `PLACES` of Kubernetes objects: env,args,annotations,configmaps")
+	fl.StringVar(&f.helm, "helm", "", "render charts with this `PROGRAM`; none does not (default: helm, where it is installed)")
+	fl.StringArrayVar(&f.values, "values", nil, "render charts with the values of this `FILE`; may be given several times")
 	// Errors of registration are for flags that do not exist.
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindNames(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -64,6 +68,13 @@ func (f *inputFlags) options() (document.Options, error) {
 	}
 	if f.kind != "" && !slices.Contains(kindNames(), f.kind) {
 		return opts, usageError(fmt.Errorf("--kind: %q is no kind of input", f.kind), suggest(f.kind, kindNames()))
+	}
+	render, err := f.renderer()
+	if err != nil {
+		return opts, err
+	}
+	if render != nil {
+		opts.Render = render.render
 	}
 	if f.fields != "" {
 		data, err := os.ReadFile(f.fields)
