@@ -51,6 +51,8 @@ type Config struct {
 	// Requests, if not nil, returns how many requests source and target have
 	// had, for the report.
 	Requests func() (source, target int64)
+
+	huge int64 // from which size a blob is read in several ranges; 0 means hugeBlob
 }
 
 // OnExisting says what happens where a tag is at the target already and points

@@ -145,7 +145,18 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 		g.img.mu.Unlock()
 		return nil
 	}
-	got, err := g.blobs.place(ctx, g.to, d, func(home ref.Name) (how, error) { return g.putBlob(ctx, d, home) })
+	var lost *lostError
+	place := func() (how, error) {
+		return g.blobs.place(ctx, g.to, d, func(home ref.Name) (how, error) { return g.putBlob(ctx, d, home) })
+	}
+	got, err := place()
+	for range healAttempts {
+		if !errors.As(err, &lost) {
+			break
+		}
+		g.blobs.forget(lost.home, d.Digest)
+		got, err = place()
+	}
 	if err != nil {
 		return fmt.Errorf("copy blob %s: %w", d.Digest, err)
 	}
@@ -161,6 +172,15 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 	g.observe(Event{Kind: BlobDone, Image: g.img.index, Digest: d.Digest, Bytes: d.Size})
 	return nil
 }
+
+// A lostError says that the home of a blob has it no more.
+type lostError struct {
+	home ref.Name
+	err  error
+}
+
+func (e *lostError) Error() string { return e.home.String() + " has lost it: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
 
 // putBlob gets a blob into the repository: from its home at the target where
 // it has one, otherwise from the source.
@@ -183,6 +203,9 @@ func (g *graph) putBlob(ctx context.Context, d oci.Descriptor, home ref.Name) (h
 	if err != nil && src.rejected() {
 		// Its bytes were wrong, and somebody else may have the right ones.
 		got, err = g.transfer(ctx, d, home, src)
+	}
+	if err != nil && src.ours && errors.Is(err, oci.ErrNotFound) {
+		return 0, &lostError{home, err}
 	}
 	if err != nil {
 		return 0, err

@@ -28,9 +28,12 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	b := &bench{t: t, src: regtest.New(t, regtest.Config{}), dst: regtest.New(t, regtest.Config{})}
-	b.connect(remote.Retry{Attempts: 8, Base: 1, Cap: 1, Wait: true})
+	b.connect(quick)
 	return b
 }
+
+// quick tries again at once.
+var quick = remote.Retry{Attempts: 8, Base: 1, Cap: 1, Wait: true}
 
 // connect makes new clients of both registries.
 func (b *bench) connect(retry remote.Retry) {

@@ -1,6 +1,7 @@
 package relocate
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -19,7 +20,7 @@ const (
 // that and no other blob is read so.
 func (c *content) window(ctx context.Context, off int64) (io.ReadCloser, bool) {
 	ranger, ok := c.read.(oci.Ranger)
-	if !ok || c.d.Size-off < hugeBlob {
+	if !ok || c.d.Size-off < cmp.Or(c.g.cfg.huge, hugeBlob) {
 		return nil, false
 	}
 	free, ok := c.g.sched.huge.try()
@@ -61,9 +62,10 @@ func (w *window) fetch(ranger oci.Ranger, c *content, off int64) {
 		case <-w.ctx.Done():
 			return
 		}
+		at := off
 		w.work.Go(func() {
 			defer close(p.done)
-			p.err = w.read(ranger, c, p, off)
+			p.err = w.read(ranger, c, p, at)
 		})
 	}
 }

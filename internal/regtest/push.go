@@ -48,7 +48,7 @@ func (r *Registry) upload(req *http.Request, e Entry) answer {
 
 func (r *Registry) startUpload(req *http.Request, e Entry) answer {
 	q := req.URL.Query()
-	if d := oci.Digest(q.Get("mount")); d != "" {
+	if d := oci.Digest(q.Get("mount")); d != "" && !r.refuses(&r.noMounts) {
 		if c, ok := r.blob(q.Get("from"), d); ok {
 			r.AddBlobAs(e.Repo, d, c)
 			return created(e.Repo, "blobs", d)
@@ -93,6 +93,9 @@ func (r *Registry) putManifest(req *http.Request, e Entry) answer {
 		m.Digest = oci.FromBytes(raw, "")
 		tags = append(tags, e.Ref)
 	}
+	if lost := r.missing(e.Repo, m); lost != "" && r.refuses(&r.checks) {
+		return problem(http.StatusBadRequest, oci.CodeManifestBlobUnknown, "blob unknown to registry: "+string(lost))
+	}
 	r.Shelf.putManifest(e.Repo, m, tags...)
 	a := created(e.Repo, "manifests", m.Digest)
 	if l, err := m.Links(); err == nil && l.Subject != nil && !r.noReferrersAPI() {
@@ -117,4 +120,44 @@ func session(status int, path, id string, size int) answer {
 		"Docker-Upload-Uuid": {id},
 		"Range":              {fmt.Sprintf("0-%d", max(0, size-1))},
 	}}
+}
+
+// DropMounts makes the registry answer a mount with an upload session from now
+// on, as many do (spec/relocate.md, 9).
+func (r *Registry) DropMounts() { r.set(&r.noMounts) }
+
+// CheckManifests makes the registry refuse a manifest whose blobs or manifests
+// it lacks from now on, as distribution does.
+func (r *Registry) CheckManifests() { r.set(&r.checks) }
+
+func (r *Registry) set(knob *bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*knob = true
+}
+
+func (r *Registry) refuses(knob *bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return *knob
+}
+
+// missing returns what a manifest names and the repository lacks, "" for
+// nothing.
+func (r *Registry) missing(path string, m oci.Manifest) oci.Digest {
+	l, err := m.Links()
+	if err != nil {
+		return ""
+	}
+	for _, d := range l.Blobs() {
+		if _, ok := r.blob(path, d.Digest); !ok {
+			return d.Digest
+		}
+	}
+	for _, d := range l.Manifests {
+		if _, ok := r.manifest(path, string(d.Digest)); !ok {
+			return d.Digest
+		}
+	}
+	return ""
 }

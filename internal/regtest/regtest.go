@@ -59,6 +59,8 @@ type Registry struct {
 	uploads     map[string][]byte // :: session → bytes received so far
 	serial      int               // of tokens and sessions
 	noReferrers bool              // the referrers API is not there
+	noMounts    bool              // nothing is mounted
+	checks      bool              // manifests are refused whose parts are not there
 }
 
 // New starts a registry.
