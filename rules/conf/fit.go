@@ -225,7 +225,7 @@ func (w *writing) once(r *route) {
 		switch {
 		case i < 0:
 			kept = append(kept, p)
-		case kept[i].tags || !p.tags, kept[i].digests || !p.digests:
+		case kept[i].tags && p.tags, kept[i].digests && p.digests:
 			text := "the second mention of " + p.host + " is left out"
 			covered := (kept[i].tags || !p.tags) && (kept[i].digests || !p.digests)
 			w.note(r, &p, !covered, featureTwice, "", text, r.is)
