@@ -212,6 +212,9 @@ func sameImages(t *testing.T, cfg rules.Config, source rules.Dialect, files []Fi
 		t.Fatal(err)
 	}
 	for _, host := range []string{"quay.io", "ghcr.io", "registry.example.com:5000", "b.example.com", "docker.io"} {
+		if (target.Textual || source.Textual) && strings.Contains(host, ":") {
+			continue // podman takes a rule for a host whatever its port is
+		}
 		for _, path := range []string{"/team/app:1", "/other/x/y@" + sampleDigest, "/library/alpine:3"} {
 			r := parseRef(t, host+path)
 			want, got := asked(rules.New(cfg), r, source), asked(rules.New(result), r, target)
