@@ -126,7 +126,7 @@ func kaniko() Dialect {
 // regclient; source: regclient scheme/reg.
 func regclient() Dialect {
 	return Dialect{
-		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost, HubWireAlways: true,
+		HubKeys: []string{"docker.io"}, HubName: "docker.io", HubWire: hubHost,
 		HubAliases: []string{hubHost},
 		ReadOnly:   true, PushPrimary: true,
 		GoesOn: AnyFailure,

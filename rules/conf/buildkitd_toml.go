@@ -177,7 +177,7 @@ func (b *buildkitFile) mirror(v *node) rules.Endpoint {
 	}
 	ep.Host = u.Host
 	ep.SetPath(path.Join("/v2", strings.TrimRight(u.Path, "/")))
-	if strings.HasSuffix(ep.Host, ":") || !ref.ValidHost(strings.TrimSuffix(ep.Host, ".")) {
+	if !ref.ValidHost(strings.TrimRight(ep.Host, ".:")) {
 		ep.Unusable = fmt.Sprintf("%q is no host", ep.Host)
 		b.silent(b.file, v.at, "write host[:port][/path]", "mirror %q can never be asked, because %q is no host", redactPair(v.text), ep.Host)
 	}

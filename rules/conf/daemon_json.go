@@ -175,14 +175,15 @@ func (d *daemonFile) insecureRegistry(v *node) {
 }
 
 // isInsecure reports whether certificates of host[:port] are not checked
-// (isSecureIndex). What is on this machine always counts.
+// (isSecureIndex). What is on this machine always counts, but for an IPv6
+// literal without a port, which Docker does not take for an address.
 func (d *daemonFile) isInsecure(host string) bool {
-	if _, ok := d.insecure[host]; ok || isThisMachine(host) {
+	if _, ok := d.insecure[host]; ok || isThisMachine(host) && host != "[::1]" {
 		return true
 	}
 	u := url.URL{Host: host}
 	addr, err := netip.ParseAddr(u.Hostname())
-	return err == nil && slices.ContainsFunc(d.nets, func(n rules.NetSettings) bool { return n.Net.Contains(addr) })
+	return err == nil && !strings.HasSuffix(host, "]") && slices.ContainsFunc(d.nets, func(n rules.NetSettings) bool { return n.Net.Contains(addr) })
 }
 
 // hosts puts the insecure registries into the configuration.

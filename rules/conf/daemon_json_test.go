@@ -39,6 +39,7 @@ func TestDaemonJSONGraphStore(t *testing.T) {
 		{"a literal without a port is no address", `{"insecure-registries": ["::1/128"]}`, "[::1]/a:1", []string{"https://[::1]/v2/a/manifests/1 primary"}},
 		{"a mirror by a name of Docker Hub", `{"registry-mirrors": ["https://index.docker.io"], "insecure-registries": ["index.docker.io"]}`, "alpine:3",
 			[]string{"https://index.docker.io/v2/library/alpine/manifests/3 mirror insecure", hubTry}},
+		{"a mirror at a literal without a port", `{"registry-mirrors": ["https://[::1]"]}`, "alpine:3", []string{"https://[::1]/v2/library/alpine/manifests/3 mirror", hubTry}},
 		{"Docker Hub is verified", `{"insecure-registries": ["docker.io", "registry-1.docker.io"]}`, "alpine:3", []string{hubTry}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

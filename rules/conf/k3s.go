@@ -109,7 +109,8 @@ func (k *k3sFile) portless(t *node) {
 		for i := range k.cfg.Rules {
 			rule := k.cfg.Rules[i]
 			host, ok := strings.CutSuffix(rule.Match.Host, port)
-			if !ok || rule.Match.Kind != rules.Host || isK3sHub(host) || t.find(host, false) != nil {
+			if !ok || rule.Match.Kind != rules.Host || isK3sHub(host) || t.find(host, false) != nil ||
+				port == ":80" && t.find(host+":443", false) != nil {
 				continue
 			}
 			own := rewritesOf(&rule)

@@ -32,6 +32,11 @@ func TestK3sPlans(t *testing.T) {
 			"quay.io/aa:1", "https://m.example.com/v2/abc/manifests/1?ns=quay.io\nhttps://quay.io/v2/aa/manifests/1",
 		},
 		{
+			"port 443 before port 80, whatever is rewritten",
+			"mirrors:\n  \"quay.io:80\":\n    endpoint: [\"https://b.example.com\"]\n    rewrite: {\"^library/(.*)\": \"x\"}\n  \"quay.io:443\":\n    endpoint: [\"https://a.example.com\"]\n",
+			"quay.io/a:1", "https://a.example.com/v2/a/manifests/1?ns=quay.io\nhttps://quay.io/v2/a/manifests/1",
+		},
+		{
 			"a rewrite to one letter",
 			"mirrors:\n  quay.io:\n    endpoint: [\"https://m.example.com\", \"https://:\"]\n    rewrite: {\"^.*$\": \"x\"}\n",
 			"quay.io/a/b:1", "https://m.example.com/v2/x/manifests/1?ns=quay.io\nunusable\nhttps://quay.io/v2/a/b/manifests/1",

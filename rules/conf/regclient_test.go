@@ -17,6 +17,8 @@ func TestRegclientPlans(t *testing.T) {
 		want                          []string
 	}{
 		{"no entry", "regclient", `{}`, "alpine", []string{"primary https://registry-1.docker.io/v2/library/alpine"}},
+		{"docker.io as another's hostname is asked as it is", "regclient", `{"hosts":{"quay.io":{"hostname":"docker.io"}}}`, "quay.io/a/b",
+			[]string{"primary https://docker.io/v2/a/b"}},
 		{"a prefix is that of the mirror's entry", "regclient",
 			`{"hosts":{"docker.io":{"mirrors":["m.example"]},"m.example":{"pathPrefix":"/hub/"}}}`, "alpine",
 			[]string{"mirror https://m.example/v2/hub/library/alpine", "primary https://registry-1.docker.io/v2/library/alpine"}},
