@@ -77,7 +77,7 @@ func k3sFiles(g *gen) files {
 		if host == "*" && g.maybe(0.5) {
 			continue
 		}
-		fmt.Fprintf(&b, "  %q:\n    endpoint: %s\n", host, g.list(3, func() string { return strings.TrimSuffix(g.address(), "/..") }))
+		fmt.Fprintf(&b, "  %q:\n    endpoint: %s\n", host, g.list(3, g.endpoint))
 		if g.maybe(0.3) {
 			fmt.Fprintf(&b, "    rewrite:\n      %q: %q\n", g.pick("^(.*)$", "^library/(.*)", "^a/(.*)", "team", "(.*")+g.oddly(0.05, "[", "\\"),
 				g.pick("proxy/$1", "$1", "x", "p/${1}", "")+g.oddly(0.1, "A", "//", " ", "."))
@@ -91,6 +91,16 @@ func k3sFiles(g *gen) files {
 		}
 	}
 	return files{"registries.yaml": b.String(), "ca.pem": g.cert}
+}
+
+// endpoint returns an address, but for two that doc/formats lists as known.
+func (g *gen) endpoint() string {
+	for {
+		a := g.address()
+		if !strings.HasSuffix(a, "/..") && !strings.Contains(strings.TrimPrefix(a, "https://"), "docker.io") {
+			return a
+		}
+	}
 }
 
 // regctlFiles makes up a config.json.

@@ -3,9 +3,11 @@ package oracle
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
 )
 
@@ -67,7 +69,7 @@ const (
 
 // only drops what cannot be seen.
 func (a answer) only(s sight) answer {
-	a.Places = slices.DeleteFunc(slices.Clone(a.Places), func(p place) bool { return p.Unusable && s&seesUnusable == 0 })
+	a.Places = slices.Clone(a.Places)
 	for i := range a.Places {
 		p := &a.Places[i]
 		drop(s, seesRef, &p.Ref)
@@ -81,12 +83,13 @@ func (a answer) only(s sight) answer {
 		drop(s, seesCerts, &p.Certs)
 		drop(s, seesHeader, &p.Header)
 		switch {
-		case p.Unusable:
+		case p.Unusable, p.URL != "" && !likeHost(p.URL):
 			*p = place{Unusable: true}
 		case strings.HasPrefix(p.URL, "http://"):
 			p.Insecure, p.CA, p.Certs = false, false, 0 // there are no certificates
 		}
 	}
+	a.Places = slices.DeleteFunc(a.Places, func(p place) bool { return p.Unusable && s&seesUnusable == 0 })
 	drop(s, seesRule, &a.Rule)
 	drop(s, seesSkips, &a.Skipped)
 	drop(s, seesSkippedHosts, &a.SkippedHosts)
@@ -125,4 +128,11 @@ func headerText(h http.Header) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, " ")
+}
+
+// likeHost reports whether an address is for something that looks like a host.
+// Whether a request for anything else can be made is no question of rules.
+func likeHost(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && ref.ValidHost(strings.TrimRight(strings.ReplaceAll(u.Host, "_", "-"), ".:"))
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"unicode"
 )
 
 var (
@@ -24,13 +23,9 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 	return nil, errStop
 }
 
-// sendable reports whether a request could be for some registry: what it is
-// for has to look like a host.
+// sendable reports whether a request can be sent at all.
 func sendable(q *http.Request) bool {
-	host := strings.TrimSuffix(q.URL.Host, ":")
-	return host != "" && (q.URL.Scheme == "http" || q.URL.Scheme == "https") && !strings.ContainsFunc(host, func(c rune) bool {
-		return c != '.' && c != '-' && c != '_' && c != ':' && c != '[' && c != ']' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
-	})
+	return q.URL.Host != "" && (q.URL.Scheme == "http" || q.URL.Scheme == "https")
 }
 
 func isManifest(q *http.Request) bool { return strings.Contains(q.URL.Path, "/manifests/") }
