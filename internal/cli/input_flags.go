@@ -23,6 +23,9 @@ type inputFlags struct {
 	find    string   // env,args,annotations,configmaps
 	helm    string   // what renders charts: a program, "none", "" for helm where there is one
 	values  []string // files of values for it
+
+	// fetch reads a bundle from a registry; nil where nothing is contacted.
+	fetch func(ref.Ref) (document.Input, error)
 }
 
 func (f *inputFlags) add(cmd *cobra.Command) {
@@ -48,8 +51,9 @@ func kindNames() []string {
 
 // kindsHelp says what an input may be.
 func kindsHelp() string {
-	return "An INPUT is a file, a directory, or - for standard input. What it is, its KIND,\n" +
-		"is seen from its content: " + strings.Join(kindNames(), ", ") + "."
+	return "An INPUT is a file, a directory, or - for standard input; where a registry may be\n" +
+		"asked also the reference of a bundle. What it is, its KIND, is seen from its\n" +
+		"content: " + strings.Join(kindNames(), ", ") + "."
 }
 
 // An inputSet is what the inputs of a command name.
@@ -90,9 +94,9 @@ func (f *inputFlags) options() (document.Options, error) {
 
 // read reads the inputs. What deserves a word goes to standard error.
 func (f *inputFlags) read(env Env, args []string, opts document.Options) (*inputSet, error) {
-	ins, err := document.Load(args, env.Stdin, document.Kind(f.kind))
+	ins, err := f.load(env, args)
 	if err != nil {
-		return nil, inputError(err)
+		return nil, err
 	}
 	set := &inputSet{}
 	if set.maps, err = readMappings(f.through); err != nil {

@@ -12,6 +12,8 @@ import (
 
 type inspectOptions struct {
 	inputFlags
+	sourceFlags
+	networkFlags
 	json bool
 }
 
@@ -21,7 +23,8 @@ func newInspectCmd(env Env) *cobra.Command {
 		Use:   "inspect INPUT...",
 		Short: "List the images that documents name, and where",
 		Long: `Inspect reads documents and prints each mention of an image: the reference as it
-is written, the file and line, and the field. Nothing is contacted.
+is written, the file and line, and the field. Nothing is contacted, but for a
+bundle that is in a registry: its images are then where it is.
 
 ` + kindsHelp() + `
 
@@ -33,9 +36,14 @@ Exit codes: 0 done, 1 an input cannot be read, 2 the command line is wrong.`,
   kustomize build . | entrepot inspect - --find env,args --json
   entrepot inspect bundle.json --through relocation-mapping.json`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return inspect(env, opts, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.fetch = readOnly(opts.sourceFlags, opts.networkFlags).bundles(cmd.Context(), env)
+			return inspect(env, opts, args)
+		},
 	}
 	opts.inputFlags.add(cmd)
+	opts.sourceFlags.add(cmd)
+	opts.networkFlags.add(cmd)
 	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
 	return cmd
 }
@@ -59,7 +67,7 @@ func inspect(env Env, opts inspectOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	set, err := opts.read(env, args, how)
+	set, err := opts.inputFlags.read(env, args, how)
 	if err != nil {
 		return err
 	}

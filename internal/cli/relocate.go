@@ -111,7 +111,7 @@ func (opts *relocateOptions) checkWatch(args []string) error {
 // registries holds for this run.
 func (opts relocateOptions) once(ctx context.Context, env Env, args []string) error {
 	opts.insecure, opts.plainHTTP = slices.Clone(opts.insecure), slices.Clone(opts.plainHTTP)
-	r, err := opts.open(env, args)
+	r, err := opts.open(ctx, env, args)
 	if err != nil {
 		return err
 	}
@@ -127,8 +127,9 @@ type relocation struct {
 	out    *results
 }
 
-// open reads flags and inputs. Nothing is asked of any registry.
-func (opts *relocateOptions) open(env Env, args []string) (*relocation, error) {
+// open reads flags and inputs. A registry is asked for a bundle that is there, and
+// for nothing else.
+func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (*relocation, error) {
 	naming, err := opts.mappingFlags.read()
 	if err != nil {
 		return nil, err
@@ -142,6 +143,7 @@ func (opts *relocateOptions) open(env Env, args []string) (*relocation, error) {
 		return nil, err
 	}
 	how.Annotate = opts.annotate
+	opts.fetch = opts.bundles(ctx, env)
 	set, err := opts.inputFlags.read(env, args, how)
 	if err != nil {
 		return nil, err
