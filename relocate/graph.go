@@ -47,6 +47,7 @@ func (g *graph) placeAt(ctx context.Context, m oci.Manifest, sparse bool, depth 
 	if sparse {
 		links.Manifests = g.cfg.chosen(links.Manifests)
 	}
+	g.observe(Event{Kind: ImageFound, Image: g.img.index, Bytes: sizeOf(links.Blobs())})
 	_, first, err := g.manifests.do(ctx, placed{g.to, m.Digest}, func() (struct{}, error) {
 		return struct{}{}, g.fill(ctx, m, links, depth)
 	})
@@ -54,6 +55,16 @@ func (g *graph) placeAt(ctx context.Context, m oci.Manifest, sparse bool, depth 
 		return g.note(ctx, links, depth) // another image's work; what it has is counted here too
 	}
 	return err
+}
+
+// sizeOf returns the bytes of blobs that are copied.
+func sizeOf(blobs []oci.Descriptor) (n int64) {
+	for _, d := range blobs {
+		if !isForeign(d) {
+			n += d.Size
+		}
+	}
+	return n
 }
 
 // fill does the work for one manifest.
@@ -145,7 +156,12 @@ func isSchema1(mediaType string) bool {
 
 // note counts what is in place already, and walks down for the closure.
 func (g *graph) note(ctx context.Context, links oci.Links, depth int) error {
-	g.img.present.Add(int64(len(links.Blobs())))
+	for _, d := range links.Blobs() {
+		if !isForeign(d) {
+			g.img.present.Add(1)
+			g.observe(Event{Kind: BlobDone, Image: g.img.index, Digest: d.Digest, Bytes: d.Size})
+		}
+	}
 	for _, d := range links.Manifests {
 		if !oci.IsManifest(d.MediaType) {
 			continue

@@ -8,7 +8,7 @@ type EventKind string
 // The kinds of events.
 const (
 	ImageStarted EventKind = "image-started"
-	ImageFound   EventKind = "image-found"  // its manifest is read; Bytes are those of its blobs, each counted once
+	ImageFound   EventKind = "image-found"  // a manifest of it is read; Bytes are those of its blobs
 	ImageCopied  EventKind = "image-copied" // all of it is in place but its tags, or Err says why not
 	BlobProgress EventKind = "progress"     // Bytes of a blob were read
 	BlobDone     EventKind = "blob-done"    // Bytes of a blob are in place: pushed, mounted or there before

@@ -54,6 +54,7 @@ var testsOnly = []string{"internal/regtest", "internal/e2e", "internal/golden", 
 var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/web"},
 	"github.com/spf13/cobra":              {"internal/cli"},
+	"github.com/vbauerster/mpb":           {"internal/cli"},
 	"github.com/pelletier/go-toml":        {"internal/cli", "rules/conf"},
 	"go.yaml.in/yaml":                     {"rules/conf", "document"},
 	"oras.land/oras-go":                   {"remote"},
