@@ -52,7 +52,8 @@ E2EFLAGS :=
 e2e:
 	tools/e2e.sh $(E2EFLAGS)
 
-# The rules' readers beside the clients' own code; see internal/oracle. To look for
+# The rules' readers beside the clients' own code; see internal/oracle. It is no
+# part of test, because building it takes four minutes of a core. To look for
 # differences for longer: make oracle ORACLEFLAGS='-v -args -duration 1h -seed 7'
 ORACLEFLAGS :=
 oracle:
