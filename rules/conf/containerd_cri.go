@@ -41,6 +41,9 @@ func readContainerdCRI(r *reading) error {
 	c := &criFile{reading: r, file: f, root: &node{kind: isTable, at: pos{1, 1}}}
 	if f == nil {
 		c.file = &file{name: names[0]} // the defaults hold without a file, too
+		if r.src.System {
+			c.file.name = "/" + names[0]
+		}
 	} else if p := r.noBOM(f); p != nil {
 		r.refuse(*p)
 		return nil
@@ -206,13 +209,20 @@ func (c *criFile) colon(at pos, written bool, roots []string, local bool) {
 	switch {
 	case !used:
 	case !local && written:
-		c.silent(c.file, at, hint, "the transfer service takes the list of config_path for one directory, which does not exist: no hosts.toml is read")
+		c.miss(at, hint, "the transfer service takes the list of config_path for one directory, which does not exist: no hosts.toml is read")
 	case !local:
-		c.silent(c.file, at, hint, "without a config_path the default is a list, which the transfer service takes for one directory: no hosts.toml is read")
+		c.miss(at, hint, "without a config_path the default is a list, which the transfer service takes for one directory: no hosts.toml is read")
 	case written && !c.flag(c.file, c.images, "use_local_image_pull"):
 		c.silent(c.file, at, hint+", or use_local_image_pull = true",
 			"config_path is a list, which the transfer service, the default since containerd 2.1, takes for one directory")
 	}
+}
+
+// miss notes that no directory of config_path is found.
+func (c *criFile) miss(at pos, hint, text string) {
+	c.silent(c.file, at, hint, "%s", text)
+	p := c.cfg.Problems[len(c.cfg.Problems)-1]
+	c.missed = &p
 }
 
 // machine returns the path in the FS of a path that the file names.

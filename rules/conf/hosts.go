@@ -22,6 +22,7 @@ func readHostsToml(r *reading) error {
 	switch {
 	case r.src.System:
 		readHosts(r, path.Join(r.src.Path, "etc/containerd/certs.d"), path.Join(r.src.Path, "etc/docker/certs.d"))
+		missedByKubernetes(r)
 		return nil
 	case r.src.isDir() && !r.exists(path.Join(r.src.Path, "hosts.toml")):
 		readHosts(r, r.src.Path)
@@ -63,6 +64,23 @@ func readHosts(r *reading, roots ...string) {
 			}
 			r.cfg.Rules = append(r.cfg.Rules, rule)
 		}
+	}
+}
+
+// missedByKubernetes warns where containerd's own config.toml keeps what
+// Kubernetes pulls from all of these directories (containerd#12415, #12636).
+func missedByKubernetes(r *reading) {
+	if len(r.cfg.Rules) == 0 || !r.exists(path.Join(r.src.Path, "etc/containerd")) {
+		return
+	}
+	transfer, err := rules.DialectOf("containerd-transfer")
+	if err != nil {
+		return
+	}
+	cri := &reading{src: r.src, d: transfer, fold: true}
+	cri.src.Format = "containerd-cri"
+	if err := readContainerdCRI(cri); err == nil && cri.missed != nil {
+		r.note(*cri.missed)
 	}
 }
 

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -106,7 +107,8 @@ func TestHostsTomlRoots(t *testing.T) {
 			t.Errorf("%s:\n%swant\n%s", name, got, want)
 		}
 	}
-	want := "warning /etc/docker/certs.d/quay.io/hosts.toml:1: /etc/docker/certs.d/quay.io is never looked at, because /etc/containerd/certs.d/quay.io is there (put everything into /etc/containerd/certs.d/quay.io)\n"
+	want := "warning /etc/docker/certs.d/quay.io/hosts.toml:1: /etc/docker/certs.d/quay.io is never looked at, because /etc/containerd/certs.d/quay.io is there (put everything into /etc/containerd/certs.d/quay.io)\n" +
+		"warning /etc/containerd/config.toml:1: without a config_path the default is a list, which the transfer service takes for one directory: no hosts.toml is read (write config_path with one directory alone)\n"
 	if got := problems(cfg); got != want {
 		t.Errorf("problems:\n%swant\n%s", got, want)
 	}
@@ -121,6 +123,42 @@ func TestHostsTomlAlone(t *testing.T) {
 		src.Path = p
 		if got := urls(t, readOf(t, src, "containerd"), "alpine:1", "containerd"); got != want {
 			t.Errorf("%s:\n%swant\n%s", p, got, want)
+		}
+	}
+}
+
+// TestConfigPathWithAColon holds that the directories of a machine are not
+// explained without a word about Kubernetes, which finds none of them.
+func TestConfigPathWithAColon(t *testing.T) {
+	d, err := rules.DialectOf("containerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hosts = "root/etc/containerd/certs.d/docker.io/hosts.toml"
+	for _, tt := range []struct{ name, path, toml, want string }{
+		{"a list", "root/etc/containerd/config.toml",
+			"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d:/etc/docker/certs.d'\n",
+			"/etc/containerd/config.toml:3"},
+		{"the default", "root/etc/containerd/config.toml", "version = 3\n", "/etc/containerd/config.toml:1"},
+		{"one directory", "root/etc/containerd/config.toml",
+			"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d'\n", ""},
+		{"the local pull", "root/etc/containerd/config.toml",
+			"version = 3\n[plugins.'io.containerd.cri.v1.images']\nuse_local_image_pull = true\n", ""},
+	} {
+		files := fstest.MapFS{
+			hosts:   {Data: []byte("[host.'https://m.example.com']\ncapabilities = ['pull', 'resolve']\n")},
+			tt.path: {Data: []byte(tt.toml)},
+		}
+		cfg, err := Read(Source{Format: "hosts.toml", FS: files, Path: "root", System: true}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, p := range cfg.Problems {
+			got += p.At.String()
+		}
+		if got != tt.want {
+			t.Errorf("%s: problems at %q, want %q: %v", tt.name, got, tt.want, cfg.Problems)
 		}
 	}
 }

@@ -15,6 +15,10 @@ type reading struct {
 	cfg  rules.Config
 	fold bool // keys are compared without case
 
+	// missed is set where a client finds none of the directories that the
+	// file names, because it takes the list for one directory.
+	missed *rules.Problem
+
 	// wrong holds the values of a wrong type that were met since the last call
 	// of takeWrong.
 	wrong []rules.Problem
