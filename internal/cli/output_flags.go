@@ -160,6 +160,7 @@ func (o *results) documents(s relocate.Set) ([]outFile, error) {
 	} else if files, err = set.rewrite(o.env, func(_ *document.Document, written string) (string, bool) { return mapping.Lookup(written) }); err != nil {
 		return nil, err
 	}
+	files = slices.DeleteFunc(files, func(f document.File) bool { return f.Path == imageAlone })
 	return documentFiles(o.flags.output, o.args, files)
 }
 

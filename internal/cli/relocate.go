@@ -29,28 +29,7 @@ func newRelocateCmd(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "relocate INPUT... --to PREFIX",
 		Short: "Copy the images that documents name to another registry, and lead there",
-		Long: `Relocate finds the images that documents name, names them below PREFIX, proves
-that no two of them meet there, copies them with all platforms and signatures,
-byte for byte, and writes what leads to them: the documents with the new names,
-a relocation mapping, mirror configuration for clients. Files are written when
-the whole set is in place, all or none; mirror configuration is followed for
-every image first.
-
-` + kindsHelp() + `
-
-` + namingHelp + `
-
-` + emitHelp() + `
-
-` + rulesHelp + `
-
-With --plan nothing is written: it tells what would be. With --watch it is done
-again and again, with what inputs and tags are by then.
-
-Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
-be copied (no tag has moved, no file was written, unless --partial), 4 a format
-cannot express the set, 5 images would meet (nothing was written), 6 the
-registries refuse the credentials.`,
+		Long:  relocateHelp(),
 		Example: `  entrepot relocate deploy/ --to registry.corp/mirror --output private/
   entrepot relocate bundle.json --to registry.corp/apps --map relocation-mapping.json
   entrepot relocate images.txt --to registry.corp --naming host-path --emit hosts.toml=certs.d
@@ -65,6 +44,34 @@ registries refuse the credentials.`,
 	cmd.Flags().BoolVar(&opts.plan, "plan", false, "tell what would be done, and write nothing")
 	cmd.Flags().DurationVar(&opts.watch, "watch", 0, "do it again after each `INTERVAL`, as 15m, until it is stopped")
 	return cmd
+}
+
+// relocateHelp is the long help of the command.
+func relocateHelp() string {
+	return `Relocate finds the images that documents name, names them below PREFIX, proves
+that no two of them meet there, copies them with all platforms and signatures,
+byte for byte, and writes what leads to them: the documents with the new names,
+a relocation mapping, mirror configuration for clients. Files are written when
+the whole set is in place, all or none; mirror configuration is followed for
+every image first.
+
+` + kindsHelp() + `
+A reference of something else is an image by itself. The images of a thick bundle
+are taken from it.
+
+` + namingHelp + `
+
+` + emitHelp() + `
+
+` + rulesHelp + `
+
+With --plan nothing is written: it tells what would be. With --watch it is done
+again and again, with what inputs and tags are by then.
+
+Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
+be copied (no tag has moved, no file was written, unless --partial), 4 a format
+cannot express the set, 5 images would meet (nothing was written), 6 the
+registries refuse the credentials.`
 }
 
 // relocateSet relocates the images of the inputs.
@@ -143,7 +150,7 @@ func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (
 		return nil, err
 	}
 	how.Annotate = opts.annotate
-	opts.fetch = opts.bundles(ctx, env)
+	opts.fetch = opts.bundleOrImage(ctx, env)
 	set, err := opts.inputFlags.read(env, args, how)
 	if err != nil {
 		return nil, err
@@ -161,16 +168,14 @@ func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (
 
 // relocate plans, copies and writes.
 func (r *relocation) relocate(ctx context.Context) error {
-	mentions, err := r.out.set.mentions(ctx, r.x.cfg.Source)
+	done, err := r.unpack()
+	defer done()
 	if err != nil {
 		return err
 	}
-	pairs, err := relocate.Pairs(mentions, r.naming)
+	pairs, err := r.pairs(ctx)
 	if err != nil {
-		return planError(err)
-	}
-	if len(pairs) == 0 {
-		return failure(errors.New("the inputs name no image"), "")
+		return err
 	}
 	files, err := r.out.files(r.planned(pairs), false)
 	if err != nil {
@@ -188,6 +193,22 @@ func (r *relocation) relocate(ctx context.Context) error {
 		err = errors.Join(err, bad)
 	}
 	return errors.Join(err, r.x.print(rep))
+}
+
+// pairs names the images of all inputs at the target.
+func (r *relocation) pairs(ctx context.Context) ([]relocate.Pair, error) {
+	mentions, err := r.out.set.mentions(ctx, r.x.cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := relocate.Pairs(mentions, r.naming)
+	if err != nil {
+		return nil, planError(err)
+	}
+	if len(pairs) == 0 {
+		return nil, failure(errors.New("the inputs name no image"), "")
+	}
+	return pairs, nil
 }
 
 // planned is the set before anything is copied.
