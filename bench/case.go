@@ -65,6 +65,7 @@ func allCases(o options) []testCase {
 	all = append(all, blobCases(o)...)
 	all = append(all, manifestCases()...)
 	all = append(all, coldCases()...)
+	all = append(all, moveCases()...)
 	return all
 }
 

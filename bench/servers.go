@@ -20,12 +20,13 @@ type bench struct {
 	origin  *process            // distribution v3, with an access log
 	warm    map[string]*process // :: server → process, started on first use
 	seen    map[string]bool     // :: server + blob → it was read and verified
+	filled  map[string]bool     // :: set of images → the origin has it
 	serial  int                 // numbers directories and logs
 }
 
 // newBench makes the content and fills the origin.
 func newBench(ctx context.Context, o options) (b *bench, err error) {
-	b = &bench{options: o, bin: map[string]string{}, warm: map[string]*process{}, seen: map[string]bool{}}
+	b = &bench{options: o, bin: map[string]string{}, warm: map[string]*process{}, seen: map[string]bool{}, filled: map[string]bool{}}
 	if b.temp, err = os.MkdirTemp(o.temp, "entrepot-bench-"); err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (b *bench) close() error {
 // findPrograms looks for the peers, and builds Entrepot where no binary was
 // given. Only distribution is needed: it is the origin.
 func (b *bench) findPrograms(ctx context.Context) error {
-	for _, name := range []string{"nginx", "wrk", "registry", "crane"} {
+	for _, name := range []string{"nginx", "wrk", "registry", "crane", "skopeo", "regsync", "regctl"} {
 		path, err := exec.LookPath(filepath.Join(b.options.peers, name))
 		if err != nil {
 			path, err = exec.LookPath(name)
@@ -115,6 +116,9 @@ func (b *bench) findPrograms(ctx context.Context) error {
 // has says whether a server can be measured here.
 func (b *bench) has(server string) bool {
 	program := map[string]string{distribution: "registry", crane: "crane"}[server]
+	if program == "" {
+		program = programs[server]
+	}
 	if program == "" {
 		program = server
 	}
