@@ -111,7 +111,7 @@ func (b *buildkitFile) registry(m *member) {
 	}
 	b.unknown(b.file, t, "[registry."+m.name+"]", nil)
 	b.cfg.Rules = append(b.cfg.Rules, rule)
-	if rule.Match.Kind == rules.Never && !ref.ValidHost(m.name) {
+	if rule.Match.Kind == rules.Never && !mayBeHost(m.name) {
 		return
 	}
 	if b.cfg.Hosts == nil {
@@ -177,7 +177,7 @@ func (b *buildkitFile) mirror(v *node) rules.Endpoint {
 	}
 	ep.Host = u.Host
 	ep.SetPath(path.Join("/v2", strings.TrimRight(u.Path, "/")))
-	if !ref.ValidHost(strings.TrimRight(ep.Host, ".:")) {
+	if !mayBeHost(strings.TrimRight(ep.Host, ".:")) {
 		ep.Unusable = fmt.Sprintf("%q is no host", ep.Host)
 		b.silent(b.file, v.at, "write host[:port][/path]", "mirror %q can never be asked, because %q is no host", redactPair(v.text), ep.Host)
 	}
@@ -297,3 +297,7 @@ func isThisMachine(host string) bool {
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr.IsLoopback()
 }
+
+// mayBeHost reports whether a mirror may have that name: a host may not have a "_"
+// in a reference, and has one in many a private network.
+func mayBeHost(host string) bool { return ref.ValidHost(strings.ReplaceAll(host, "_", "-")) }

@@ -90,6 +90,8 @@ func TestBuildkitdTries(t *testing.T) {
 			[]string{"https://m.example.com/v2/v2/p/a/manifests/1?ns=quay.io mirror", "https://quay.io/v2/a/manifests/1 primary"}},
 		{"the host of Docker Hub", "[registry.'registry-1.docker.io']\ninsecure = true\n", "alpine:3",
 			[]string{"https://registry-1.docker.io/v2/library/alpine/manifests/3 primary"}},
+		{"an underscore in a mirror", "[registry.'quay.io']\nmirrors = ['my_mirror:5000']\n[registry.'my_mirror:5000']\nhttp = true\n", "quay.io/a:1",
+			[]string{"http://my_mirror:5000/v2/a/manifests/1?ns=quay.io mirror", "https://quay.io/v2/a/manifests/1 primary"}},
 		{"index.docker.io as a mirror", "[registry.'quay.io']\nmirrors = ['index.docker.io', 'm.corp.']\n[registry.'index.docker.io']\ninsecure = true\n", "quay.io/a:1",
 			[]string{"https://index.docker.io/v2/a/manifests/1?ns=quay.io mirror insecure", "https://m.corp./v2/a/manifests/1?ns=quay.io mirror", "https://quay.io/v2/a/manifests/1 primary"}},
 		{"index.docker.io is dead", "[registry.'index.docker.io']\nmirrors = ['m.example.com']\n", "alpine:3",

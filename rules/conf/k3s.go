@@ -51,6 +51,7 @@ func readK3s(r *reading) error {
 type k3sFile struct {
 	*reading
 	file *file
+	star []rules.Rewrite // the rewrites of "*", which may have no endpoint
 }
 
 func (k *k3sFile) read(root *node) {
@@ -99,12 +100,6 @@ func (k *k3sFile) mirrors(t *node) {
 // port, where that is another thing: endpoints are looked up by them, rewrites
 // only by the host itself and by "*" (getEndpoints, getRewrites).
 func (k *k3sFile) portless(t *node) {
-	var rewrites []rules.Rewrite // those of "*"
-	for i := range k.cfg.Rules {
-		if k.cfg.Rules[i].Match.Kind == rules.Any {
-			rewrites = rewritesOf(&k.cfg.Rules[i])
-		}
-	}
 	for _, port := range []string{":443", ":80"} {
 		for i := range k.cfg.Rules {
 			rule := k.cfg.Rules[i]
@@ -114,13 +109,13 @@ func (k *k3sFile) portless(t *node) {
 				continue
 			}
 			own := rewritesOf(&rule)
-			if len(own)+len(rewrites) == 0 || len(rule.Endpoints) == 0 {
+			if len(own)+len(k.star) == 0 || len(rule.Endpoints) == 0 {
 				continue
 			}
 			rule.Match.Host = host
 			rule.Endpoints = slices.Clone(rule.Endpoints)
 			for j := range rule.Endpoints {
-				rule.Endpoints[j].Repo.Rewrites = rewrites
+				rule.Endpoints[j].Repo.Rewrites = k.star
 			}
 			k.cfg.Rules = append(k.cfg.Rules, rule)
 			if m := t.find(rule.Match.Text, false); m != nil && len(own) > 0 {
@@ -163,6 +158,9 @@ func (k *k3sFile) match(m *member) rules.Match {
 func (k *k3sFile) mirror(rule *rules.Rule, t *node) {
 	f := k.file
 	rewrites := k.rewrites(t)
+	if rule.Match.Kind == rules.Any {
+		k.star = rewrites
+	}
 	seen := map[string]bool{}
 	for _, v := range k.strs(f, t, "endpoint") {
 		ep, err := k.endpoint(v)

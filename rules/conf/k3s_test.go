@@ -37,6 +37,11 @@ func TestK3sPlans(t *testing.T) {
 			"quay.io/a:1", "https://a.example.com/v2/a/manifests/1?ns=quay.io\nhttps://quay.io/v2/a/manifests/1",
 		},
 		{
+			"the rewrites of all, without an endpoint, for a port",
+			"mirrors:\n  \"quay.io:443\":\n    endpoint: [\"https://a.example.com\"]\n  \"*\":\n    rewrite: {\"^(.*)$\": \"p/$1\"}\n",
+			"quay.io/a:1", "https://a.example.com/v2/p/a/manifests/1?ns=quay.io\nhttps://quay.io/v2/a/manifests/1",
+		},
+		{
 			"a rewrite to one letter",
 			"mirrors:\n  quay.io:\n    endpoint: [\"https://m.example.com\", \"https://:\"]\n    rewrite: {\"^.*$\": \"x\"}\n",
 			"quay.io/a/b:1", "https://m.example.com/v2/x/manifests/1?ns=quay.io\nunusable\nhttps://quay.io/v2/a/b/manifests/1",
