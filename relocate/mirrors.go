@@ -3,6 +3,7 @@ package relocate
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
@@ -35,6 +36,46 @@ func (s Set) Rules() (rules.Config, error) {
 		c.Rules = append(c.Rules, rules.Rule{Match: match, Endpoints: []rules.Endpoint{s.endpoint(match, place)}})
 	}
 	return c, nil
+}
+
+// rulesFor returns the rules as a format can say them.
+func (s Set) rulesFor(format string) (rules.Config, error) {
+	c, err := s.Rules()
+	switch {
+	case err != nil:
+		return c, err
+	case format == "pack": // has one place for a registry, and asks no other
+		for i := range c.Rules {
+			c.Rules[i].Upstream.Kind = rules.None
+		}
+	case format == "k3s":
+		c.Rules = rewriting(c.Rules)
+	}
+	return c, nil
+}
+
+// rewriting turns the rules for repositories of a host into one for the host
+// that rewrites their names, where all lead to one registry.
+func rewriting(all []rules.Rule) []rules.Rule {
+	var out []rules.Rule
+	at := make(map[string]int) // :: host → its rule in out
+	for _, r := range all {
+		e := r.Endpoints[0]
+		i, ok := at[r.Match.Host]
+		if r.Match.Kind != rules.Prefix || ok && out[i].Endpoints[0].Host != e.Host {
+			out = append(out, r)
+			continue
+		}
+		rewrite := rules.Rewrite{Pattern: regexp.MustCompile("^" + regexp.QuoteMeta(r.Match.Path) + "$"), Replace: e.Repo.Prefix}
+		if ok {
+			out[i].Endpoints[0].Repo.Rewrites = append(out[i].Endpoints[0].Repo.Rewrites, rewrite)
+			continue
+		}
+		at[r.Match.Host] = len(out)
+		e.Repo = rules.Repo{Rewrites: []rules.Rewrite{rewrite}}
+		out = append(out, rules.Rule{Match: rules.Match{Kind: rules.Host, Host: r.Match.Host}, Endpoints: []rules.Endpoint{e}})
+	}
+	return out
 }
 
 // wide returns the hosts that one rule is enough for. Two hosts that share a
@@ -85,7 +126,7 @@ func (s Set) endpoint(m rules.Match, place ref.Name) rules.Endpoint {
 
 // mirrors writes mirror configuration in one of the formats of rules/conf.
 func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
-	c, err := s.Rules()
+	c, err := s.rulesFor(format)
 	if e, ok := errors.AsType[*InexpressibleError](err); ok {
 		e.Format = format
 	}

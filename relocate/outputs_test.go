@@ -149,6 +149,24 @@ func TestEmitFlattened(t *testing.T) {
 	}
 }
 
+// TestEmitOtherForms: k3s renames repositories below a host, and pack has one
+// place for a registry and no other after it.
+func TestEmitOtherForms(t *testing.T) {
+	got := emitted(t, set(t, "", "alpine:3", "busybox:1", "quay.io/a/b@"+digestA), "k3s")
+	for _, want := range []string{
+		`"^library/alpine$": "m/library-alpine-` + md5Hex("docker.io/library/alpine") + `"`,
+		`"^library/busybox$": "m/library-busybox-` + md5Hex("docker.io/library/busybox") + `"`,
+		`"^a/b$": "m/a-b-` + md5Hex("quay.io/a/b") + `"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in:\n%s", want, got)
+		}
+	}
+	if got := emitted(t, set(t, "host-path", "alpine:3"), "pack"); !strings.Contains(got, `"index.docker.io" = "r.io/m/docker.io"`) {
+		t.Errorf("pack gets\n%s", got)
+	}
+}
+
 // TestEmitSamePath: two hosts below one path would find each other's images.
 func TestEmitSamePath(t *testing.T) {
 	one := emitted(t, set(t, "path", "alpine:3", "a/b:1"), "registries.conf")
