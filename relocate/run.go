@@ -52,7 +52,7 @@ type Config struct {
 	// had, for the report.
 	Requests func() (source, target int64)
 
-	huge int64 // from which size a blob is read in several ranges; 0 means hugeBlob
+	huge, probe, fast int64 // for tests, instead of hugeBlob, probeSize and fastStream; 0 means those
 }
 
 // OnExisting says what happens where a tag is at the target already and points

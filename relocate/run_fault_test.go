@@ -179,7 +179,8 @@ func (b *bench) journalled(ctx context.Context, name string, pair relocate.Pair,
 	}
 }
 
-// TestHuge reads a blob in several ranges at once, one of which breaks.
+// TestHuge reads a blob over connections that are slow, so that it is read in
+// several ranges at once, one of which breaks.
 func TestHuge(t *testing.T) {
 	b := newBench(t)
 	content := regtest.Random(5, 33<<20+1)
@@ -189,7 +190,7 @@ func TestHuge(t *testing.T) {
 	b.src.AddManifest("app/a", oci.TypeImageManifest, manifestOf(config, []oci.Descriptor{layer}), "v1")
 	b.src.On(regtest.Match{Kind: regtest.Blob, If: func(e regtest.Entry) bool { return e.Offset == 8<<20 }, Times: 1}, regtest.CutAt(1<<20))
 	cfg := b.config()
-	relocate.SetHuge(&cfg, 32<<20)
+	relocate.SetHuge(&cfg, 32<<20, 4<<20, 1<<60)
 	rep := b.run(cfg, b.pair("app/a:v1", "x/a:v1"))
 	if got, _ := b.dst.Content("x/a", layer.Digest); got == nil || got.Size() != content.Size() {
 		t.Error("the blob is not there")
@@ -208,5 +209,18 @@ func TestHuge(t *testing.T) {
 	}
 	if sent := b.src.BlobBytes(layer.Digest); float64(sent) > 1.02*float64(layer.Size) {
 		t.Errorf("the source sent %d bytes for %d", sent, layer.Size)
+	}
+}
+
+// TestHugeOverFastWire reads a blob in one stream where that is fast.
+func TestHugeOverFastWire(t *testing.T) {
+	b := newBench(t)
+	img := b.src.AddImage("app/a", regtest.Image{Layers: []int64{33<<20 + 1}}, "v1")
+	cfg := b.config()
+	relocate.SetHuge(&cfg, 32<<20, 4<<20, 1)
+	b.run(cfg, b.pair("app/a:v1", "x/a:v1"))
+	b.whole("x/a", "v1")
+	if n := perBlob(b.src)["GET "+string(img.Layers[0].Digest)]; n != 2 {
+		t.Errorf("%d requests, want one for the first bytes and one for all others", n)
 	}
 }

@@ -129,7 +129,7 @@ func (c *content) open(ctx context.Context, off int64) (io.ReadCloser, error) {
 
 // stream reads on from an offset.
 func (c *content) stream(ctx context.Context, off int64) (io.ReadCloser, error) {
-	if rc, ok := c.window(ctx, off); ok {
+	if rc, ok := c.probe(ctx, off); ok {
 		return &counted{ReadCloser: rc, c: c, off: off}, nil
 	}
 	b, err := c.read.Blob(ctx, c.from, c.d.Digest, off)
