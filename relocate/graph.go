@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -195,6 +196,9 @@ func (g *graph) push(ctx context.Context, m oci.Manifest, links oci.Links, depth
 		if lost != nil {
 			return fmt.Errorf("push %s: %w", at, lost)
 		}
+		if !healed && !g.sparse && g.late(ctx, err, attempt) {
+			continue
+		}
 		if !healed && g.sparse && oci.IsIndex(m.MediaType) {
 			err = &hinted{err, "the target may refuse an index that lacks platforms: copy all of them, or use --trim-index"}
 		}
@@ -203,6 +207,24 @@ func (g *graph) push(ctx context.Context, m oci.Manifest, links oci.Links, depth
 		}
 	}
 }
+
+// late waits where the target misses something that it has: some need a moment
+// before all of their nodes know of a blob (reliability, 1, "retryable set").
+func (g *graph) late(ctx context.Context, err error, attempt int) bool {
+	told, ok := errors.AsType[*oci.Error](err)
+	if !ok || told.Code != oci.CodeManifestBlobUnknown && told.Code != oci.CodeBlobUnknown {
+		return false
+	}
+	select {
+	case <-time.After(lateBy << (attempt - 1)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lateBy is how long the first such wait is; each next one is twice as long.
+const lateBy = 250 * time.Millisecond
 
 // put pushes a manifest by its digest, and notes whether the target lists it
 // as a referrer.

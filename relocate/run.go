@@ -98,6 +98,7 @@ type run struct {
 	sched     *scheduler
 	listed    sync.Map // :: referrer at the target → struct{}; the target lists it by itself
 
+	kept   atomic.Int64 // bytes of manifests that are kept for other images
 	source atomic.Int64 // bytes of blobs that were read from the source
 }
 

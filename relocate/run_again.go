@@ -84,8 +84,16 @@ func digests(all []oci.Descriptor) []oci.Digest {
 
 // remember notes that an image is whole.
 func (r *run) remember(img *image) error {
-	if r.cfg.Have == nil || img.had || img.kept {
+	if img.had || img.kept {
 		return nil
+	}
+	return r.cfg.Have.add(img.record)
+}
+
+// recordOf returns what is remembered of an image that is in place.
+func (r *run) recordOf(img *image) (finished, error) {
+	if r.cfg.Have == nil {
+		return finished{}, nil
 	}
 	to := img.pair.Target.Name
 	one := finished{Host: to.Host, Repo: to.Path, Digest: img.source.Digest, Scope: r.scope()}
@@ -103,7 +111,7 @@ func (r *run) remember(img *image) error {
 		}
 		links, err := m.Links()
 		if err != nil {
-			return err
+			return one, err
 		}
 		for _, d := range links.Blobs() {
 			if !isForeign(d) {
@@ -111,5 +119,5 @@ func (r *run) remember(img *image) error {
 			}
 		}
 	}
-	return r.cfg.Have.add(one)
+	return one, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"path/filepath"
 	"testing"
 	"time"
@@ -105,6 +106,30 @@ func TestForgetfulTarget(t *testing.T) {
 	for i := range pairs {
 		b.whole(fmt.Sprintf("x/r%d", i), "v1")
 	}
+}
+
+// TestForgetfulBeforeTags relocates to a registry that forgets a blob after the
+// manifest was taken, and says so when the tag is set.
+func TestForgetfulBeforeTags(t *testing.T) {
+	b := newBench(t)
+	b.dst.CheckManifests()
+	img := b.src.AddImage("app/a", regtest.Image{Layers: []int64{1000, 2000}}, "v1")
+	b.dst.On(regtest.Match{Kind: regtest.Manifest, Method: "PUT", Ref: "v1", Times: 1}, regtest.Fault{Before: func() {
+		b.dst.Delete("x/a", string(img.Layers[0].Digest))
+	}})
+	b.run(b.config(), b.pair("app/a:v1", "x/a:v1"))
+	b.whole("x/a", "v1")
+}
+
+// TestLateTarget relocates to a registry that needs a moment to know of what it
+// was sent.
+func TestLateTarget(t *testing.T) {
+	b := newBench(t)
+	b.src.AddImage("app/a", regtest.Image{Layers: []int64{1000}}, "v1")
+	late := regtest.Fault{Status: http.StatusBadRequest, Body: []byte(`{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}`)}
+	b.dst.On(regtest.Match{Kind: regtest.Manifest, Method: "PUT", Times: 2}, late)
+	b.run(b.config(), b.pair("app/a:v1", "x/a:v1"))
+	b.whole("x/a", "v1")
 }
 
 // TestWrongBytes holds that bytes which are not the blob do not arrive, and

@@ -23,7 +23,9 @@ type image struct {
 	root     oci.Manifest   // as it goes to the target
 	existing oci.Digest     // what the target's tag pointed at before; "" for nothing, or nothing known
 	kept     bool           // the target's tag stays as it is
+	sparse   bool           // of its index the chosen platforms alone are copied
 	had      bool           // it was finished in an earlier run, and is at the target still
+	record   finished       // what is remembered of it when its tag is set
 	was      *finished      // what is known of that run
 
 	mu       sync.Mutex // guards what follows
@@ -102,6 +104,7 @@ func (r *run) copy(ctx context.Context, img *image) error {
 	if err := g.prepare(ctx); err != nil {
 		return err
 	}
+	img.sparse = g.sparse
 	if err := g.place(ctx, img.root, g.sparse); err != nil {
 		return err
 	}
@@ -113,6 +116,30 @@ func (r *run) copy(ctx context.Context, img *image) error {
 	if target.Tag != "" && img.existing != img.root.Digest {
 		img.later(tagged{target.Name, target.Tag, img.root})
 	}
+	return r.settle(img)
+}
+
+// maxRead bounds the source's manifests that are kept for other images, in
+// bytes.
+const maxRead = 16 << 20
+
+// settle keeps of an image that is in place what is needed until the set is:
+// manifests are small, but a set may have a hundred thousand.
+func (r *run) settle(img *image) error {
+	record, err := r.recordOf(img)
+	if err != nil {
+		return err
+	}
+	img.mu.Lock()
+	defer img.mu.Unlock()
+	img.record = record
+	for _, m := range img.closure {
+		if m.Digest != img.source.Digest && r.kept.Add(int64(len(m.Raw))) > maxRead {
+			r.kept.Add(-int64(len(m.Raw)))
+			r.read.forget(img.pair.Source.Name.WithDigest(m.Digest))
+		}
+	}
+	img.closure = nil
 	return nil
 }
 

@@ -2,6 +2,7 @@ package relocate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/entrepot/entrepot/oci"
@@ -65,7 +66,7 @@ func (r *run) replace(ctx context.Context, img *image, t tagged) error {
 func (r *run) setTag(ctx context.Context, img *image, t tagged) error {
 	at := t.name.WithTag(t.tag)
 	at.Digest = t.manifest.Digest
-	_, first, err := r.set.do(ctx, at, func() (struct{}, error) { return struct{}{}, r.push(ctx, t.name, t.manifest, t.tag) })
+	_, first, err := r.set.do(ctx, at, func() (struct{}, error) { return struct{}{}, r.point(ctx, img, t) })
 	if err != nil {
 		return fmt.Errorf("set %s: %w", at, err)
 	}
@@ -75,6 +76,27 @@ func (r *run) setTag(ctx context.Context, img *image, t tagged) error {
 	img.wroteTags.Add(1)
 	r.observe(Event{Kind: TagSet, Image: img.index, Digest: t.manifest.Digest})
 	return r.cfg.Journal.tagDone(at, t.manifest.Digest)
+}
+
+// point sets a tag. Where the target says that something is missing, although
+// it was there when the manifest was pushed, it is put there again.
+func (r *run) point(ctx context.Context, img *image, t tagged) error {
+	err := r.push(ctx, t.name, t.manifest, t.tag)
+	if !errors.Is(err, oci.ErrInvalid) && !errors.Is(err, oci.ErrNotFound) {
+		return err
+	}
+	g := &graph{run: r, img: img, from: img.pair.Source.Name, to: t.name}
+	links, bad := t.manifest.Links()
+	if bad != nil {
+		return err
+	}
+	if img.sparse && t.manifest.Digest == img.root.Digest {
+		links.Manifests = r.cfg.chosen(links.Manifests)
+	}
+	if healed, bad := g.heal(ctx, links, 0); !healed || bad != nil {
+		return err
+	}
+	return r.push(ctx, t.name, t.manifest, t.tag)
 }
 
 func (r *run) push(ctx context.Context, n ref.Name, m oci.Manifest, tag string) error {

@@ -163,8 +163,21 @@ func exitOf(rep relocate.Report) int {
 	return exitAuth
 }
 
+// warn tells what the user may not expect of images that are in place.
+func (x *transfer) warn(rep relocate.Report) {
+	for _, img := range rep.Images {
+		if img.Foreign > 0 {
+			fmt.Fprintf(x.env.Stderr, "entrepot: warning: %s: %d layers are not for registries to distribute and stay where their URLs say\n", img.Source, img.Foreign)
+		}
+		if img.Kept {
+			fmt.Fprintf(x.env.Stderr, "entrepot: warning: %s: the tag is another image, and stays that\n", img.Target)
+		}
+	}
+}
+
 // print writes the report where the flags want it.
 func (x *transfer) print(rep relocate.Report) error {
+	x.warn(rep)
 	if x.flags.report != "" {
 		raw, err := json.MarshalIndent(rep, "", "  ")
 		if err == nil {
