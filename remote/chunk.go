@@ -43,6 +43,7 @@ type push struct {
 	most     int64 // that chunks grow to
 	source   *stream
 	last     error // why the last session was given up
+	took     bool  // a chunk was taken
 }
 
 // errMounted ends a push that was none.
@@ -53,8 +54,13 @@ func (e *Endpoint) putChunks(ctx context.Context, n ref.Name, d oci.Descriptor, 
 	defer p.drop()
 	p.takeUp(ctx)
 	err = p.run(ctx)
-	if err == errMounted {
+	switch {
+	case err == errMounted:
 		return true, nil
+	case p.sessions == maxSessions && kindOf(err) == oci.ErrUnsupported && !p.took && ctx.Err() == nil:
+		// It takes no chunks at all, as Google's Artifact Registry; then it is
+		// one request after all.
+		return e.putWhole(ctx, n, d, open, oci.Push{Verified: how.Verified})
 	}
 	return false, err
 }
@@ -169,7 +175,7 @@ func (p *push) patch(ctx context.Context) error {
 		p.drop()
 		want = has
 	}
-	p.off = want
+	p.off, p.took = want, true
 	p.chunk = max(min(p.chunk*2, p.most), p.session.min)
 	if p.how.Confirmed != nil {
 		p.how.Confirmed(p.session.location.String(), p.off)

@@ -182,7 +182,7 @@ func TestPutBlobGivesUp(t *testing.T) {
 		size   int
 		kind   error
 	}{
-		{"never takes a chunk", regtest.Match{Method: "PATCH"}, 416, 1000, oci.ErrUnsupported},
+		{"takes no chunk more", regtest.Match{Method: "PATCH", After: 1}, 416, 1000, oci.ErrUnsupported},
 		{"never well", regtest.Match{Method: "PATCH"}, 500, 1000, oci.ErrUnavailable},
 		{"denied", regtest.Match{Method: "POST"}, 403, 10, oci.ErrDenied},
 		{"no repository", regtest.Match{Method: "POST"}, 404, 10, oci.ErrNotFound},
@@ -199,6 +199,18 @@ func TestPutBlobGivesUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPutBlobWithoutChunks pushes to a registry that takes blobs in one request
+// alone.
+func TestPutBlobWithoutChunks(t *testing.T) {
+	reg, e := pusher(t)
+	reg.On(regtest.Match{Kind: regtest.Upload, Method: "PATCH"}, regtest.Status(416))
+	s := &source{raw: random(1000)}
+	if err := e.PutBlob(t.Context(), repo, s.descriptor(), s.open); err != nil {
+		t.Fatal(err)
+	}
+	pushed(t, e, s)
 }
 
 func TestPutBlobMinimumChunk(t *testing.T) {
