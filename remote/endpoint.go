@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -90,7 +89,7 @@ type Endpoint struct {
 	etags  etags
 	sizes  uploadSizes
 
-	noReferrers atomic.Bool // the referrers API is not there
+	api apiState // of referrers
 }
 
 var (

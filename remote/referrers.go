@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -27,21 +29,53 @@ func (e *Endpoint) Referrers(ctx context.Context, n ref.Name, d oci.Digest, arti
 	return all, err
 }
 
-// Subjects asks the referrers API alone. That an endpoint has none is found
+// Subjects asks the referrers API alone. Whether an endpoint has one is found
 // out once.
 func (e *Endpoint) Subjects(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.Descriptor, error) {
 	if err := checkDigest(n, d); err != nil {
 		return nil, err
 	}
-	if e.noReferrers.Load() {
+	if done, unlock := e.api.begin(); !done {
+		defer unlock() // whoever comes meanwhile waits for what is found out
+	}
+	if e.api.has.Load() == apiNone {
 		return nil, noReferrers(errNoReferrers)
 	}
 	all, err := e.subjects(ctx, n, d, "")
-	if errors.Is(err, errNoReferrers) {
-		e.noReferrers.Store(true)
+	switch {
+	case errors.Is(err, errNoReferrers):
+		e.api.has.Store(apiNone)
 		return nil, noReferrers(err)
+	case err == nil:
+		e.api.has.Store(apiThere)
 	}
 	return all, err
+}
+
+// An apiState is what is known of an endpoint's referrers API.
+type apiState struct {
+	mu  sync.Mutex // held by the first to ask
+	has atomic.Int32
+}
+
+const (
+	apiUnknown = iota
+	apiThere
+	apiNone
+)
+
+// begin reports whether it is known. Where it is not, the caller finds out, and
+// then calls unlock.
+func (a *apiState) begin() (known bool, unlock func()) {
+	if a.has.Load() != apiUnknown {
+		return true, nil
+	}
+	a.mu.Lock()
+	if a.has.Load() != apiUnknown {
+		a.mu.Unlock()
+		return true, nil
+	}
+	return false, a.mu.Unlock
 }
 
 func noReferrers(err error) error {
