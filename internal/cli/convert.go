@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -274,4 +275,30 @@ func printFiles(out io.Writer, format string, files []conf.File) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// writeResult writes the files of a conversion: those of a directory below
+// path, and one file to path, or, where that is a directory, into it.
+func writeResult(format, path string, files []conf.File, force bool) error {
+	var out []outFile
+	info, err := os.Stat(path)
+	isDir := err == nil && info.IsDir()
+	switch {
+	case conf.WritesDirectory(format):
+		if err == nil && !isDir {
+			return usageError(fmt.Errorf("%s is written as a directory, and %s is a file", format, path), "name the certs.d directory")
+		}
+		for _, f := range files {
+			out = append(out, outFile{filepath.Join(path, filepath.FromSlash(f.Name)), f.Data})
+		}
+	case isDir || strings.HasSuffix(path, "/"):
+		dir := path
+		if format == "registries.conf" && filepath.Ext(filepath.Clean(path)) != ".d" {
+			dir = filepath.Join(path, "registries.conf.d")
+		}
+		out = append(out, outFile{filepath.Join(dir, files[0].Name), files[0].Data})
+	default:
+		out = append(out, outFile{path, files[0].Data})
+	}
+	return writeAll(out, force)
 }

@@ -246,7 +246,7 @@ func (r *relocation) reach(pairs []relocate.Pair) relocate.Reach {
 func (r *relocation) write(pairs []relocate.Pair, rep *relocate.Report) error {
 	files, err := r.out.files(r.placed(pairs, *rep), true)
 	if err == nil {
-		err = writeAll(files)
+		err = writeAll(files, true)
 	}
 	if err == nil {
 		rep.Outputs = names(files)

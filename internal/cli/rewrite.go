@@ -134,7 +134,7 @@ func writeDocuments(env Env, output string, args []string, files []document.File
 	if err != nil {
 		return err
 	}
-	return writeAll(out)
+	return writeAll(out, true)
 }
 
 // documentFiles says where rewritten documents go: a single file to output

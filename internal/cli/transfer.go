@@ -181,7 +181,7 @@ func (x *transfer) print(rep relocate.Report) error {
 	if x.flags.report != "" {
 		raw, err := json.MarshalIndent(rep, "", "  ")
 		if err == nil {
-			err = writeFile(x.flags.report, append(raw, '\n'))
+			err = writeAll([]outFile{{x.flags.report, append(raw, '\n')}}, true)
 		}
 		if err != nil {
 			return failure(fmt.Errorf("--report: %w", err), "")
@@ -201,27 +201,4 @@ func (x *transfer) print(rep relocate.Report) error {
 		}
 	}
 	return nil
-}
-
-// writeFile puts a file in its place whole, or not at all.
-func writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // where it was renamed, there is none
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if bad := f.Close(); err == nil {
-		err = bad
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	return err
 }

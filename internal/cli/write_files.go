@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,129 +15,219 @@ type outFile struct {
 	data []byte
 }
 
-// A stagedFile is an outFile that lies, complete and synced, beside its place.
-type stagedFile struct {
-	path string // its place
-	temp string // where it is; "" once it is in its place
-	old  string // a second name of what was in its place; "" for nothing
+// writeAll writes all files, or none. What is there is replaced, and keeps its
+// mode; without force it is an error. Directories are made where they are
+// missing.
+func writeAll(files []outFile, force bool) error {
+	out := outputs{force: force}
+	for _, f := range files {
+		out.add(f.path, f.data)
+	}
+	return out.write()
 }
 
-// writeAll writes all files, or none: each is written beside its place and
-// synced before the first is moved there, and moves are undone where one of
-// them fails. Directories are made where they are missing.
-func writeAll(files []outFile) (err error) {
-	var staged []*stagedFile
-	defer func() {
-		for _, s := range staged {
-			err = errors.Join(err, s.clean())
-		}
-	}()
-	for i, f := range files {
-		s, err := stage(f, i)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", f.path, err)
-		}
-		staged = append(staged, s)
-	}
-	for i, s := range staged {
-		if err := s.commit(); err != nil {
-			for _, done := range staged[:i+1] {
-				err = errors.Join(err, done.undo())
-			}
-			return fmt.Errorf("write %s: %w", s.path, err)
-		}
-	}
-	return syncDirs(staged)
+// outputs are files that are written together: all of them or none.
+type outputs struct {
+	force bool // replace what is there
+	files []outputFile
+	dirs  []string // directories that were made, the outer ones first
 }
 
-// stage writes a file beside its place.
-func stage(f outFile, i int) (*stagedFile, error) {
-	dir := filepath.Dir(f.path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if isDir(f.path) {
-		return nil, errors.New("it is a directory")
-	}
-	name := fmt.Sprintf(".%s.%d-%d", filepath.Base(f.path), os.Getpid(), i)
-	s := &stagedFile{path: f.path, temp: filepath.Join(dir, name+".new")}
-	out, err := os.OpenFile(s.temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	_, err = out.Write(f.data)
+// An outputFile is one of the files.
+type outputFile struct {
+	outFile
+	temp string // beside path, with the data
+	old  string // beside path, what was there; "" where that was nothing
+	done bool   // path is what it shall be
+}
+
+func (o *outputs) add(path string, data []byte) {
+	o.files = append(o.files, outputFile{outFile: outFile{path, data}})
+}
+
+// write writes the files. All are on the disk under other names before the
+// first appears; where one of them fails the others are taken back.
+func (o *outputs) write() error {
+	err := o.check()
 	if err == nil {
-		err = out.Sync()
+		err = o.stage()
 	}
-	if err = errors.Join(err, out.Close()); err != nil {
-		return nil, errors.Join(err, os.Remove(s.temp))
+	if err == nil {
+		err = o.appear()
 	}
-	if _, err := os.Lstat(f.path); err == nil {
-		s.old = filepath.Join(dir, name+".old")
-	}
-	return s, nil
-}
-
-// commit moves a file to its place, and keeps what was there. Where the file
-// system has hard links the place is never empty.
-func (s *stagedFile) commit() error {
-	if s.old != "" {
-		if os.Link(s.path, s.old) != nil {
-			if err := os.Rename(s.path, s.old); err != nil {
-				s.old = ""
-				return err
-			}
-		}
-	}
-	if err := os.Rename(s.temp, s.path); err != nil {
+	if err != nil {
+		o.takeBack()
 		return err
 	}
-	s.temp = ""
+	return o.settle()
+}
+
+// check finds what must not be written over, before anything is written.
+func (o *outputs) check() error {
+	for i := range o.files {
+		switch _, err := os.Lstat(o.files[i].path); {
+		case isDir(o.files[i].path):
+			return fmt.Errorf("%s is a directory", o.files[i].path)
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case !o.force:
+			return existsError(o.files[i].path)
+		}
+	}
 	return nil
 }
 
-// undo puts back what was there before.
-func (s *stagedFile) undo() (err error) {
-	switch {
-	case s.old != "":
-		err = os.Rename(s.old, s.path)
-		s.old = ""
-	case s.temp == "":
-		err = os.Remove(s.path)
-	}
-	return err
+func existsError(path string) error {
+	return failure(fmt.Errorf("%s is there already", path), "--force replaces it")
 }
 
-// clean removes what is left beside the place.
-func (s *stagedFile) clean() error {
-	var err error
-	for _, name := range []string{s.temp, s.old} {
-		if name == "" {
-			continue
-		}
-		if e := os.Remove(name); !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
-}
-
-// syncDirs makes the new names last.
-func syncDirs(staged []*stagedFile) error {
-	synced := map[string]bool{}
-	for _, s := range staged {
-		dir := filepath.Dir(s.path)
-		if synced[dir] {
-			continue
-		}
-		synced[dir] = true
-		d, err := os.Open(dir)
-		if err != nil {
+// stage writes every file under another name beside its own.
+func (o *outputs) stage() error {
+	for i := range o.files {
+		f := &o.files[i]
+		if err := o.makeDir(filepath.Dir(f.path)); err != nil {
 			return err
 		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
-			return fmt.Errorf("sync %s: %w", dir, err)
+		if err := f.stage(); err != nil {
+			return fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
 	return nil
+}
+
+// stage writes one file under another name, with the mode of what it replaces.
+func (f *outputFile) stage() error {
+	mode, replaces := fs.FileMode(0o644), false
+	if info, err := os.Lstat(f.path); err == nil && info.Mode().IsRegular() {
+		mode, replaces = info.Mode().Perm(), true
+	}
+	name := filepath.Join(filepath.Dir(f.path), ".entrepot-"+rand.Text())
+	temp, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	f.temp = name
+	if replaces { // the umask is for new files
+		err = temp.Chmod(mode)
+	}
+	if err == nil {
+		_, err = temp.Write(f.data)
+	}
+	if err == nil {
+		err = temp.Sync()
+	}
+	return errors.Join(err, temp.Close())
+}
+
+// makeDir makes a directory, and those around it.
+func (o *outputs) makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := o.makeDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o755)
+	}
+	if err == nil {
+		o.dirs = append(o.dirs, dir)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// appear gives the files their names.
+func (o *outputs) appear() error {
+	for i := range o.files {
+		if err := o.files[i].appear(o.force); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appear gives one file its name. A link does not replace what has come there in
+// the meantime; a rename, where the file system has no links, does. What is
+// replaced on purpose is kept aside; with links its place is never empty.
+func (f *outputFile) appear(force bool) error {
+	if !force {
+		if err := os.Link(f.temp, f.path); err == nil {
+			f.done = true
+			return nil
+		}
+	}
+	if _, err := os.Lstat(f.path); err == nil {
+		if !force {
+			return existsError(f.path)
+		}
+		old := f.temp + ".old"
+		if os.Link(f.path, old) != nil {
+			if err := os.Rename(f.path, old); err != nil {
+				return fmt.Errorf("keep %s aside: %w", f.path, err)
+			}
+		}
+		f.old = old
+	}
+	if err := os.Rename(f.temp, f.path); err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	f.done = true
+	return nil
+}
+
+// settle removes what is left beside the files, and makes the names last.
+func (o *outputs) settle() error {
+	var err error
+	changed := map[string]bool{} // :: directory
+	for i := range o.files {
+		f := &o.files[i]
+		changed[filepath.Dir(f.path)] = true
+		for _, name := range []string{f.temp, f.old} {
+			if name == "" {
+				continue
+			}
+			if bad := os.Remove(name); !errors.Is(bad, fs.ErrNotExist) {
+				err = errors.Join(err, bad)
+			}
+		}
+	}
+	for _, dir := range o.dirs {
+		changed[filepath.Dir(dir)] = true
+	}
+	for dir := range changed {
+		err = errors.Join(err, syncDir(dir))
+	}
+	return err
+}
+
+// takeBack leaves everything as it was, the last file first. What cannot be
+// undone stays: the error that led here is the one to tell.
+func (o *outputs) takeBack() {
+	for i := len(o.files) - 1; i >= 0; i-- {
+		f := &o.files[i]
+		switch {
+		case f.old != "":
+			_ = os.Rename(f.old, f.path)
+			_ = os.Remove(f.old) // where both were one file, there was nothing to rename
+		case f.done:
+			_ = os.Remove(f.path)
+		}
+		if f.temp != "" {
+			_ = os.Remove(f.temp)
+		}
+	}
+	for i := len(o.dirs) - 1; i >= 0; i-- {
+		_ = os.Remove(o.dirs[i])
+	}
+}
+
+// syncDir makes the names in a directory last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,4 +131,71 @@ func equalTrees(a, b map[string]string) bool {
 		return all
 	}
 	return slices.Equal(text(a), text(b))
+}
+
+// TestOutputsKeepModes holds that a file keeps its mode when it is replaced.
+func TestOutputsKeepModes(t *testing.T) {
+	dir := t.TempDir()
+	for _, mode := range []os.FileMode{0o600, 0o664, 0o755} {
+		path := filepath.Join(dir, mode.String())
+		write(t, path, "old")
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeAll([]outFile{{path, []byte("new")}}, true); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode(); got != mode {
+			t.Errorf("the mode is %v, was %v", got, mode)
+		}
+	}
+}
+
+// TestOutputsSamePlace holds that what was there comes again, too, where one
+// file has been replaced twice before another fails.
+func TestOutputsSamePlace(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "old"), "old")
+	before := tree(t, dir)
+	out := outputs{force: true}
+	for _, name := range []string{"old", "old", "new"} {
+		out.add(filepath.Join(dir, name), []byte("new"))
+	}
+	if err := out.stage(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(out.files[2].temp); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.appear(); err == nil {
+		t.Fatal("a file appeared that was not there")
+	}
+	out.takeBack()
+	if after := tree(t, dir); !equalTrees(before, after) {
+		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
+// TestOutputsComeMeanwhile holds that without force a file is not written over
+// that has come after the check.
+func TestOutputsComeMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	var out outputs
+	out.add(filepath.Join(dir, "first"), []byte("new"))
+	out.add(filepath.Join(dir, "second"), []byte("new"))
+	if err := errors.Join(out.check(), out.stage()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "second"), "theirs")
+	if err := out.appear(); err == nil || !strings.Contains(err.Error(), "second is there already") {
+		t.Errorf("got %v", err)
+	}
+	out.takeBack()
+	if got, want := tree(t, dir), map[string]string{"second": "theirs"}; !equalTrees(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
