@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -136,11 +136,11 @@ func (b *bench) move(ctx context.Context, j job, dst *process) (sample, error) {
 		return nil, err
 	}
 	s := sample{"wall": time.Since(start).Seconds(), "cpu": use.cpu, "rss": use.rss}
-	var bytes float64
-	if s["src"], bytes, err = countRequests(b.origin.log, from); err != nil {
+	var read float64
+	if s["src"], read, err = countRequests(b.origin.log, from); err != nil {
 		return nil, err
 	}
-	s["mb"] = bytes / 1e6
+	s["mb"] = read / 1e6
 	s["dst"], _, err = countRequests(dst.log, to)
 	return s, err
 }
@@ -159,7 +159,7 @@ var loggedRequest = regexp.MustCompile(`"(GET|HEAD|POST|PUT|PATCH|DELETE) (/v2/\
 
 // countRequests counts those that were logged from an offset on, and the bytes
 // of the blobs that were sent.
-func countRequests(log string, from int64) (requests, bytes float64, err error) {
+func countRequests(log string, from int64) (requests, read float64, err error) {
 	text, err := os.ReadFile(log)
 	if err != nil {
 		return 0, 0, err
@@ -171,10 +171,10 @@ func countRequests(log string, from int64) (requests, bytes float64, err error) 
 			if err != nil {
 				return 0, 0, err
 			}
-			bytes += n
+			read += n
 		}
 	}
-	return requests, bytes, nil
+	return requests, read, nil
 }
 
 // A consumed is what the processes of a tool needed.
@@ -218,10 +218,38 @@ func (b *bench) runTool(ctx context.Context, j job) (consumed, error) {
 func (j job) run(ctx context.Context, argv []string) (consumed, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "HOME="+j.dir, "XDG_CACHE_HOME="+filepath.Join(j.dir, "cache"), "REGISTRY_AUTH_FILE=", "DOCKER_CONFIG="+j.dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return consumed{}, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, tail(out))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return consumed{}, err
 	}
-	r := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return consumed{cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), rss: float64(r.Maxrss) / 1024}, nil
+	stop, peak := make(chan struct{}), make(chan float64)
+	go watchPeak(&process{cmd: cmd}, stop, peak)
+	err := cmd.Wait()
+	close(stop)
+	u := consumed{cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), rss: <-peak}
+	if err != nil {
+		return u, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, tail(out.Bytes()))
+	}
+	return u, nil
+}
+
+// watchPeak reads again and again what a process needs at most, until it is
+// stopped. The kernel's own figure for a child counts what this process had
+// when it forked.
+func watchPeak(p *process, stop <-chan struct{}, peak chan<- float64) {
+	var most float64
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if mib, err := p.peak(); err == nil {
+			most = max(most, mib)
+		}
+		select {
+		case <-tick.C:
+		case <-stop:
+			peak <- most
+			return
+		}
+	}
 }

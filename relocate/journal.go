@@ -21,11 +21,17 @@ import (
 //
 // It is lines of JSON, each after its checksum; a line that was cut, by a
 // crash, ends it. A nil Journal keeps nothing and knows nothing. Its methods
-// are safe for concurrent use. The file holds upload sessions, which may be
+// are safe for concurrent use. What is done reaches the disk soon after each
+// manifest, and nobody waits for that: a power cut costs no more than asking the
+// target again. The file holds upload sessions, which may be
 // signed, so it is its owner's alone to read.
 type Journal struct {
-	mu   sync.Mutex // guards what follows
-	file *os.File
+	file   *os.File
+	dirty  chan struct{} // tells the syncer that there is something to sync
+	synced chan error    // its end, and what went wrong
+
+	mu   sync.Mutex // guards what follows, and the order of writes
+	shut bool
 	done map[string]bool    // :: what and where → true
 	up   map[string]session // :: blob and where → its upload
 }
@@ -54,7 +60,7 @@ func OpenJournal(name string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{file: f, done: map[string]bool{}, up: map[string]session{}}
+	j := &Journal{file: f, dirty: make(chan struct{}, 1), synced: make(chan error, 1), done: map[string]bool{}, up: map[string]session{}}
 	good, err := readLines(f, func(raw []byte) error {
 		var e entry
 		if err := json.Unmarshal(raw, &e); err != nil {
@@ -73,7 +79,19 @@ func OpenJournal(name string) (*Journal, error) {
 		f.Close()
 		return nil, fmt.Errorf("read journal %s: %w", name, err)
 	}
+	go func() { j.synced <- j.sync() }() // Close waits for it
 	return j, nil
+}
+
+// sync syncs the file whenever there is something, until the journal is closed.
+func (j *Journal) sync() error {
+	var first error
+	for range j.dirty {
+		if err := j.file.Sync(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 func (j *Journal) take(e entry) {
@@ -90,30 +108,45 @@ func (j *Journal) take(e entry) {
 	}
 }
 
-// Close closes the file. It stays where it is.
+// Close syncs and closes the file, which stays where it is. Closing it again
+// does nothing.
 func (j *Journal) Close() error {
 	if j == nil {
 		return nil
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.file.Close()
+	again := j.shut
+	j.shut = true
+	j.mu.Unlock()
+	if again {
+		return nil
+	}
+	close(j.dirty)
+	if err := errors.Join(<-j.synced, j.file.Sync(), j.file.Close()); err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
 }
 
-// write appends an entry; with sync it is on the disk afterwards.
+// write appends an entry; with sync it is soon on the disk.
 func (j *Journal) write(e entry, sync bool) error {
 	if j == nil {
 		return nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.take(e)
-	err := writeLine(j.file, e)
-	if err == nil && sync {
-		err = j.file.Sync()
+	if j.shut {
+		return fmt.Errorf("write journal: %w", os.ErrClosed)
 	}
-	if err != nil {
+	j.take(e)
+	if err := writeLine(j.file, e); err != nil {
 		return fmt.Errorf("write journal: %w", err)
+	}
+	if sync {
+		select {
+		case j.dirty <- struct{}{}:
+		default: // it is going to be synced
+		}
 	}
 	return nil
 }
