@@ -96,7 +96,7 @@ type blobSeen struct {
 func (f *forecaster) image(ctx context.Context, img *foreseen) error {
 	m, err := f.cfg.Source.Manifest(ctx, img.pair.Source)
 	if err != nil {
-		return err
+		return f.cfg.unkept(ctx, img.pair, err)
 	}
 	img.digest, img.blobs = m.Digest, make(map[oci.Digest]*blobSeen)
 	if err := f.walk(ctx, img, m, len(f.cfg.Platforms) > 0, 0); err != nil {

@@ -21,6 +21,9 @@ type Mention struct {
 	// Written; "" for nothing. Where the image is something else, it is not
 	// found.
 	Digest ref.Digest
+	// Differs says in the words of the input that the image has another digest
+	// than it promises. Nil where it promises none, or has no words for it.
+	Differs func(got ref.Digest) error
 	// Target is where the input itself says that the image goes, "" where it
 	// leaves that to the naming: a reference, or a path below the naming's
 	// prefix. Without a tag it gets the source's.
@@ -49,6 +52,9 @@ type Pair struct {
 	// named says that the input named the target; several sources may then
 	// share a repository.
 	named bool
+	// differs is that of the mention, where the digest of Source is what the
+	// input promises beside the name.
+	differs func(got ref.Digest) error
 }
 
 // Name returns what the inputs call the image, normalised: the original name.
@@ -133,7 +139,7 @@ func (m *matcher) add(mention Mention) error {
 	if err := p.movedTo(mention.From); err != nil {
 		return err
 	}
-	if err := p.promised(mention.Digest); err != nil {
+	if err := p.promise(mention); err != nil {
 		return err
 	}
 	if p.named {
@@ -177,8 +183,9 @@ func (p *Pair) movedTo(from string) error {
 	return nil
 }
 
-// promised has the image read by the digest that it should have.
-func (p *Pair) promised(d ref.Digest) error {
+// promise has the image read by the digest that it should have.
+func (p *Pair) promise(mention Mention) error {
+	d := mention.Digest
 	if d == "" || d == p.Source.Digest {
 		return nil
 	}
@@ -188,7 +195,7 @@ func (p *Pair) promised(d ref.Digest) error {
 	if p.Original.Path == "" {
 		p.Original = p.Source
 	}
-	p.Source.Digest = d
+	p.Source.Digest, p.differs = d, mention.Differs
 	return nil
 }
 

@@ -157,7 +157,7 @@ func (r *run) resolve(ctx context.Context, img *image) error {
 	}
 	m, _, err := r.read.do(ctx, src, func() (oci.Manifest, error) { return r.cfg.Source.Manifest(ctx, src) })
 	if err != nil {
-		return fmt.Errorf("read %s: %w", src, err)
+		return fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
 	}
 	img.root, img.source = m, m.Descriptor()
 	if img.existing == "" && dst.Tag != "" {
@@ -184,7 +184,7 @@ func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 	img.existing = there.Digest
 	d, err := r.cfg.Source.Resolve(ctx, src)
 	if err != nil {
-		return false, fmt.Errorf("read %s: %w", src, err)
+		return false, fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
 	}
 	img.was = r.cfg.Have.find(dst.Name, d.Digest, r.scope())
 	if img.existing == "" || img.was == nil || cmp.Or(img.was.Becomes, d.Digest) != img.existing {

@@ -276,6 +276,9 @@ func (s *inputSet) mentions(ctx context.Context, source any) ([]relocate.Mention
 
 func (s *inputSet) mention(d *document.Document, i document.Image) relocate.Mention {
 	m := relocate.Mention{Written: i.Ref, Target: i.Target, Digest: i.Digest, At: i.At.String()}
+	if i.Digest != "" {
+		m.Differs = i.CheckDigest
+	}
 	if from := s.from(d, i.Ref); from != i.Ref {
 		m.From = from
 	}

@@ -295,6 +295,33 @@ func TestRelocatePromised(t *testing.T) {
 	}
 }
 
+// TestRelocateBrokenPromise says what is wrong with an image that is not there by
+// the digest that the bundle promises.
+func TestRelocateBrokenPromise(t *testing.T) {
+	m := newMove(t)
+	is := m.src.AddImage("a", regtest.Image{Layers: []int64{100}, Seed: 1}, "1")
+	want := "sha256:" + strings.Repeat("a", 64)
+	bundle := m.file("bundle.json", `{"schemaVersion":"v1.2.0","name":"b","version":"1.0.0","invocationImages":[{"image":"SRC/a:1","contentDigest":"`+want+`"}]}`)
+	words := "content digest mismatch: image " + m.src.Host() + "/a:1 has digest " + string(is.Digest) +
+		" but the digest should be " + want + " according to the bundle manifest"
+	for _, more := range []string{"--json", "--plan"} {
+		m.run(bundle, "--to", m.dst.Host(), more)
+		m.exits(exitSome)
+		if !strings.Contains(m.errors, words) {
+			t.Errorf("%s: got %s, want %s", more, m.errors, words)
+		}
+	}
+	m.src.Delete("a", "1") // there is nothing to compare with
+	m.run(bundle, "--to", m.dst.Host())
+	m.exits(exitSome)
+	if !strings.Contains(m.errors, "/a:1@"+want) || !strings.Contains(m.errors, "the digest is what the input says for that image") {
+		t.Errorf("got %s", m.errors)
+	}
+	if m.written() > 0 {
+		t.Error("the target was written to")
+	}
+}
+
 // A stopper ends a context when a text was written several times.
 type stopper struct {
 	text  string
