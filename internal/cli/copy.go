@@ -77,9 +77,6 @@ func copyImages(ctx context.Context, env Env, opts copyOptions, from, to string)
 		return err
 	}
 	rep, err := x.run(ctx, pairs)
-	for i := range rep.Images {
-		rep.Images[i].Source, rep.Images[i].Target = src.show(pairs[i].Source), dst.show(pairs[i].Target)
-	}
 	return errors.Join(err, x.print(rep))
 }
 

@@ -109,6 +109,28 @@ func TestCopyReport(t *testing.T) {
 	}
 }
 
+// TestCopyNames holds that an image of a layout is named as the user names it,
+// while it is copied and where that fails.
+func TestCopyNames(t *testing.T) {
+	reg := regtest.New(t, regtest.Config{})
+	reg.AddImage("app", regtest.Image{Layers: []int64{1000}}, "v1")
+	lay := "oci:" + filepath.Join(t.TempDir(), "lay")
+	for _, c := range []struct {
+		from, to string
+		code     int
+		says     string
+	}{
+		{reg.Host() + "/app:v1", lay + ":v2", 0, "entrepot: 1/1 " + reg.Host() + "/app:v1: in place\n"},
+		{lay + ":v2", reg.Host() + "/app", 0, "entrepot: 1/1 " + lay + ":v2: in place\n"},
+		{lay + ":v3", reg.Host() + "/app", 3, "entrepot: error: " + lay + ":v3: "},
+	} {
+		code, _, stderr := runCopy(t.Context(), t.TempDir(), "--rules", "none", c.from, c.to)
+		if code != c.code || !strings.Contains(stderr, c.says) {
+			t.Errorf("copy %s %s: exit %d, want %d with %q:\n%s", c.from, c.to, code, c.code, c.says, stderr)
+		}
+	}
+}
+
 // TestCopyInterrupted holds that an interrupted copy leaves a journal, says so,
 // and goes on from it.
 func TestCopyInterrupted(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
 )
 
@@ -15,6 +16,7 @@ import (
 type progress struct {
 	out   io.Writer // nil shows nothing
 	pairs []relocate.Pair
+	label func(source ref.Ref) string
 
 	mu   sync.Mutex // guards what follows, and the lines
 	done int
@@ -22,8 +24,8 @@ type progress struct {
 }
 
 // newProgress shows nothing where quiet is set.
-func newProgress(env Env, quiet bool, pairs []relocate.Pair) *progress {
-	p := &progress{pairs: pairs}
+func newProgress(env Env, quiet bool, pairs []relocate.Pair, label func(source ref.Ref) string) *progress {
+	p := &progress{pairs: pairs, label: label}
 	if quiet {
 		return p
 	}
@@ -52,7 +54,7 @@ func (p *progress) observe(e relocate.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bars != nil {
-		p.bars.observe(e, p.pairs[e.Image].Source.Familiar())
+		p.bars.observe(e, p.label(p.pairs[e.Image].Source))
 		return
 	}
 	if e.Kind != relocate.ImageCopied {
@@ -63,7 +65,7 @@ func (p *progress) observe(e relocate.Event) {
 	if e.Err != nil {
 		what = "failed"
 	}
-	fmt.Fprintf(p.out, "entrepot: %d/%d %s: %s\n", p.done, len(p.pairs), p.pairs[e.Image].Source.Familiar(), what)
+	fmt.Fprintf(p.out, "entrepot: %d/%d %s: %s\n", p.done, len(p.pairs), p.label(p.pairs[e.Image].Source), what)
 }
 
 // finish ends the bars and says in a line what it came to.

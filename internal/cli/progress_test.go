@@ -38,7 +38,7 @@ func events(t *testing.T) ([]relocate.Pair, []relocate.Event) {
 func TestProgressLines(t *testing.T) {
 	pairs, all := events(t)
 	var out bytes.Buffer
-	p := newProgress(Env{Stderr: &out}, false, pairs)
+	p := newProgress(Env{Stderr: &out}, false, pairs, ref.Ref.Familiar)
 	for _, e := range all {
 		p.observe(e)
 	}
@@ -48,7 +48,7 @@ func TestProgressLines(t *testing.T) {
 		t.Errorf("got %q, want it to begin with %q", out.String(), want)
 	}
 	out.Reset()
-	p = newProgress(Env{Stderr: &out}, true, pairs)
+	p = newProgress(Env{Stderr: &out}, true, pairs, ref.Ref.Familiar)
 	for _, e := range all {
 		p.observe(e)
 	}

@@ -22,7 +22,9 @@ type transfer struct {
 	cfg    relocate.Config
 	source *network
 	target *network
-	local  bool // the target is here: it is asked what it has, and nothing is remembered of it
+	// from and to are where images are; the zero values are registries.
+	from, to location
+	local    bool // the target is here: it is asked what it has, and nothing is remembered of it
 }
 
 // open makes a transfer between registries. Nothing is asked of any.
@@ -72,9 +74,12 @@ func (x *transfer) run(ctx context.Context, pairs []relocate.Pair) (relocate.Rep
 		return relocate.Report{}, err
 	}
 	defer x.cfg.Have.Close()
-	bars := newProgress(x.env, x.flags.quiet, pairs)
+	bars := newProgress(x.env, x.flags.quiet, pairs, x.from.label)
 	x.cfg.Observe = bars.observe
 	rep, err := relocate.Run(ctx, x.cfg, pairs)
+	for i := range rep.Images {
+		rep.Images[i].Source, rep.Images[i].Target = x.from.show(pairs[i].Source), x.to.show(pairs[i].Target)
+	}
 	bars.finish(rep)
 	if bad := x.cfg.Journal.Close(); err == nil && bad != nil {
 		err = bad

@@ -59,9 +59,19 @@ func (l location) show(r ref.Ref) string {
 	return "oci:" + l.dir
 }
 
+// label names a reference of the location while it is copied: as short as it
+// can be.
+func (l location) label(r ref.Ref) string {
+	if l.dir == "" {
+		return r.Familiar()
+	}
+	return l.show(r)
+}
+
 // connect makes the transfer go from one location to another. The closer is
 // for what was opened.
 func (x *transfer) connect(from, to location) (io.Closer, error) {
+	x.from, x.to = from, to
 	var opened closers
 	if from.dir != "" {
 		l, err := layout.Open(from.dir)
