@@ -73,6 +73,26 @@ func TestCopyThroughRules(t *testing.T) {
 	}
 }
 
+// TestCopyHeaders reads an image with the headers that the mirror rules have for
+// its mirror, and sends them nowhere else.
+func TestCopyHeaders(t *testing.T) {
+	mirror, dst := regtest.New(t, regtest.Config{}), regtest.New(t, regtest.Config{})
+	mirror.AddImage("app", regtest.Image{Layers: []int64{1000}}, "v1")
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "upstream.invalid", "hosts.toml"), "[host.\""+mirror.URL()+"\"]\n[host.\""+mirror.URL()+"\".header]\nX-Team = \"blue\"\n")
+	code, _, stderr := runCopy(t.Context(), t.TempDir(), "--no-referrers", "--rules", "hosts.toml="+dir, "upstream.invalid/app:v1", dst.Host()+"/app")
+	if code != 0 {
+		t.Fatalf("exit %d:\n%s", code, stderr)
+	}
+	for _, reg := range []*regtest.Registry{mirror, dst} {
+		for _, e := range reg.Log() {
+			if got := e.Header.Get("X-Team"); (got == "blue") != (reg == mirror) {
+				t.Errorf("%s %s has X-Team %q", e.Method, e.Path, got)
+			}
+		}
+	}
+}
+
 // TestCopyReport holds that the report is what the contract says.
 func TestCopyReport(t *testing.T) {
 	src, dst := regtest.New(t, regtest.Config{}), regtest.New(t, regtest.Config{})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/oci"
@@ -90,15 +91,11 @@ func (g *guide) transport(t *rules.Transport) (*remote.Transport, error) {
 	if own, ok := g.transports[key]; ok {
 		return own, nil
 	}
-	var cfg remote.TransportConfig
-	if t != nil {
-		tlsConfig, err := tlsOf(t)
-		if err != nil {
-			return nil, err
-		}
-		cfg = remote.TransportConfig{TLS: tlsConfig, DialTimeout: t.DialTimeout}
+	tlsConfig, err := tlsOf(t)
+	if err != nil {
+		return nil, err
 	}
-	own := g.client.Transport(cfg)
+	own := g.client.Transport(remote.TransportConfig{TLS: tlsConfig, DialTimeout: dialTimeout(t)})
 	g.transports[key] = own
 	if g.closed {
 		own.Close() // it may be used, and then leaves nothing behind
@@ -233,10 +230,9 @@ func (g *guide) open(t *rules.Try, label string, home *home) (oci.Reader, error)
 	if err != nil {
 		return nil, err
 	}
-	cfg := remote.EndpointConfig{
-		URL: baseOf(t), Root: true, Label: label, Namespace: t.NS, Transport: over, Header: headerOf(t.Transport),
-		AllowPrivate: home.allowPrivate, PrivateHost: true,
-	}
+	cfg := endpointOf(t, firstScheme(t))
+	cfg.Label, cfg.Transport = label, over
+	cfg.AllowPrivate, cfg.PrivateHost = home.allowPrivate, true
 	home.introduce(&cfg)
 	first, err := g.client.Endpoint(cfg)
 	if err != nil || t.Scheme != rules.HTTPSThenHTTP {
@@ -266,7 +262,23 @@ func (h *home) introduce(cfg *remote.EndpointConfig) {
 }
 
 // baseOf is the URL below which a try's repositories are.
-func baseOf(t *rules.Try) string { return firstScheme(t) + "://" + t.Host + t.APIRoot }
+func baseOf(t *rules.Try) string { return endpointOf(t, firstScheme(t)).URL }
+
+// endpointOf returns what a plan says of a place: where it is, and what is sent
+// with every request. Who we are there is for the caller to say.
+func endpointOf(t *rules.Try, scheme string) remote.EndpointConfig {
+	return remote.EndpointConfig{
+		URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, Header: headerOf(t.Transport),
+	}
+}
+
+// dialTimeout is how long a connection may take, 0 where settings leave it open.
+func dialTimeout(t *rules.Transport) time.Duration {
+	if t == nil {
+		return 0
+	}
+	return t.DialTimeout
+}
 
 // originOf is a URL without its path.
 func originOf(s string) string {

@@ -147,10 +147,16 @@ func (w *network) reach(host string) relocate.Reach {
 	return r
 }
 
+// isOwnHere reports whether a place is an image's own registry on this machine:
+// those often lack TLS, and nobody says so.
+func isOwnHere(t *rules.Try) bool {
+	return t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443"))
+}
+
 // scheme returns how a place is spoken to: registries on this machine by what
 // they answer.
 func (w *network) scheme(t *rules.Try) string {
-	if t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) || t.Scheme == rules.HTTPSThenHTTP {
+	if isOwnHere(t) || t.Scheme == rules.HTTPSThenHTTP {
 		return w.speaks(t.Host)
 	}
 	return firstScheme(t)
@@ -159,7 +165,8 @@ func (w *network) scheme(t *rules.Try) string {
 // endpoint returns the endpoint of a place, the same one for the same place.
 func (w *network) endpoint(place *rules.Try) (*remote.Endpoint, error) {
 	t := w.flags.apply(*place)
-	key := endpointKey{w.scheme(&t) + "://" + t.Host + t.APIRoot, t.NS, place.Transport, t.Insecure()}
+	cfg := endpointOf(&t, w.scheme(&t))
+	key := endpointKey{cfg.URL, t.NS, place.Transport, t.Insecure()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e := w.endpoints[key]; e != nil {
@@ -169,12 +176,10 @@ func (w *network) endpoint(place *rules.Try) (*remote.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := remote.EndpointConfig{
-		URL: key.url, Root: true, Namespace: t.NS, AllowPrivate: true, LocalTokens: true, Credentials: w.creds,
-		TrustHead: w.writes, AssumeAbsent: w.writes,
-	}
-	if tlsConfig != nil {
-		cfg.Transport = w.client.Transport(remote.TransportConfig{TLS: tlsConfig})
+	cfg.AllowPrivate, cfg.LocalTokens, cfg.Credentials = true, true, w.creds
+	cfg.TrustHead, cfg.AssumeAbsent = w.writes, w.writes
+	if own := (remote.TransportConfig{TLS: tlsConfig, DialTimeout: dialTimeout(t.Transport)}); own != (remote.TransportConfig{}) {
+		cfg.Transport = w.client.Transport(own)
 	}
 	e, err := w.client.Endpoint(cfg)
 	if err != nil {

@@ -130,7 +130,7 @@ func (pr *prober) try(ctx context.Context, place *rules.Try) *probed {
 	t := *place
 	t.Transport = below(pr.root, t.Transport)
 	t = pr.net.apply(t)
-	if pr.loopback && t.Original && t.Scheme == rules.HTTPS && (isLoopback(t.Host) || isLoopback(t.Host+":443")) {
+	if pr.loopback && isOwnHere(&t) {
 		t.Scheme = rules.HTTPSThenHTTP
 	}
 	p := pr.once(ctx, &t, firstScheme(&t))
@@ -171,10 +171,9 @@ func (pr *prober) ask(ctx context.Context, t *rules.Try, scheme string, observe 
 	cfg.Observe = observe
 	client := remote.NewClient(cfg)
 	defer client.Close()
-	endpoint, err := client.Endpoint(remote.EndpointConfig{
-		URL: scheme + "://" + t.Host + t.APIRoot, Root: true, Namespace: t.NS, AllowPrivate: true,
-		Credentials: pr.creds, Header: headerOf(t.Transport),
-	})
+	at := endpointOf(t, scheme)
+	at.AllowPrivate, at.Credentials = true, pr.creds
+	endpoint, err := client.Endpoint(at)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
@@ -184,11 +183,8 @@ func (pr *prober) ask(ctx context.Context, t *rules.Try, scheme string, observe 
 // clientOf configures a client that asks once, with the settings of a place.
 func clientOf(t *rules.Transport) (remote.ClientConfig, error) {
 	cfg := remote.ClientConfig{Retry: remote.Retry{Attempts: 1}}
-	if t == nil {
-		return cfg, nil
-	}
 	var err error
-	cfg.DialTimeout = t.DialTimeout
+	cfg.DialTimeout = dialTimeout(t)
 	cfg.TLS, err = tlsOf(t)
 	return cfg, err
 }
