@@ -101,7 +101,7 @@ func convert(env Env, opts convertOptions) error {
 		return err
 	}
 	if n := conf.Refused(losses); n > 0 && !opts.allowLossy {
-		return &fault{exitLossy, fmt.Errorf("nothing is written, because %s would lose %s", format, things(n)),
+		return &fault{exitLossy, fmt.Errorf("nothing is written, because %s would lose %s", format, count(n, "thing")),
 			"--allow-lossy leaves out what cannot be said"}
 	}
 	if len(files) == 0 {
@@ -111,13 +111,6 @@ func convert(env Env, opts convertOptions) error {
 		return printFiles(env.Stdout, format, files)
 	}
 	return writeResult(format, path, files, opts.force)
-}
-
-func things(n int) string {
-	if n == 1 {
-		return "1 thing"
-	}
-	return fmt.Sprintf("%d things", n)
 }
 
 // target returns the format to write and the path, "" for standard output.

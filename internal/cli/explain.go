@@ -88,7 +88,7 @@ func explain(ctx context.Context, env Env, opts explainOptions, names []string) 
 		return err
 	}
 	if served < len(names) {
-		return failure(fmt.Errorf("nothing can serve %d of %d images", len(names)-served, len(names)), "")
+		return failure(fmt.Errorf("nothing can serve %d of %s", len(names)-served, count(len(names), "image")), "")
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func (p *progress) finish(rep relocate.Report) {
 		p.bars.finish()
 	}
 	t := rep.Totals
-	fmt.Fprintf(p.out, "entrepot: %d of %d images in place; read %s, pushed %s, mounted %d blobs, in %.1f s\n",
-		t.Images-t.Failed, t.Images, size(t.SourceBytes), size(t.PushedBytes), t.Mounted, t.Seconds)
+	fmt.Fprintf(p.out, "entrepot: %d of %s in place; read %s, pushed %s, mounted %s, in %.1f s\n",
+		t.Images-t.Failed, count(t.Images, "image"), size(t.SourceBytes), size(t.PushedBytes), count(t.Mounted, "blob"), t.Seconds)
 }
 
 // A tally counts the bytes of an image. What was read of a blob counts at

@@ -89,3 +89,17 @@ func TestBars(t *testing.T) {
 		t.Errorf("%d bars left, %d of %d bytes", len(b.shown), b.sum.done, b.sum.all)
 	}
 }
+
+// TestCount holds that one thing is singular, wherever things are counted.
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 images are", 1: "1 image is", 2: "2 images are"} {
+		if got := count(n, "image") + " " + are(n); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	var out bytes.Buffer
+	newProgress(Env{Stderr: &out}, false, nil, ref.Ref.Familiar).finish(relocate.Report{Totals: relocate.Totals{Images: 1, Mounted: 1}})
+	if got, want := out.String(), "entrepot: 1 of 1 image in place; read 0 B, pushed 0 B, mounted 1 blob, in 0.0 s\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

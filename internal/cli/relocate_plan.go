@@ -44,9 +44,9 @@ func (r *relocation) printPlan(ctx context.Context, pairs []relocate.Pair) error
 	case failed == 0:
 		return nil
 	case failed == rights:
-		return &fault{exitAuth, fmt.Errorf("%d of %d images may not be read or written", failed, len(f.Images)), ""}
+		return &fault{exitAuth, fmt.Errorf("%d of %s may not be read or written", failed, count(len(f.Images), "image")), ""}
 	}
-	return &fault{exitSome, fmt.Errorf("%d of %d images would fail", failed, len(f.Images)), ""}
+	return &fault{exitSome, fmt.Errorf("%d of %s would fail", failed, count(len(f.Images), "image")), ""}
 }
 
 // planTable prints the images, then what goes where.
@@ -73,8 +73,24 @@ func planTable(w io.Writer, f relocate.Forecast) error {
 	for _, s := range f.Targets {
 		fmt.Fprintf(t, "to\t%s\tpush %s, mount %s, %s there\n", s.Registry, size(s.Push), size(s.Mount), size(s.Present))
 	}
-	fmt.Fprintf(t, "in all\t%d images\t%s, %s of them different\n", len(f.Images), size(f.ListedBytes), size(f.UniqueBytes))
+	fmt.Fprintf(t, "in all\t%s\t%s, %s of them different\n", count(len(f.Images), "image"), size(f.ListedBytes), size(f.UniqueBytes))
 	return t.Flush()
+}
+
+// count prints a number of things: one is singular.
+func count[N int | int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// are is the verb for so many things.
+func are(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 // size prints bytes in the largest unit that gives at least 1.

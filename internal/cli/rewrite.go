@@ -115,7 +115,7 @@ func (s *inputSet) rewrite(env Env, to func(d *document.Document, written string
 		return nil, documentError(env, err)
 	}
 	if len(missing) > 0 {
-		return nil, failure(fmt.Errorf("the mapping has nothing for %d images: %s", len(missing), strings.Join(missing, ", ")),
+		return nil, failure(fmt.Errorf("the mapping has nothing for %s: %s", count(len(missing), "image"), strings.Join(missing, ", ")),
 			"relocate the same inputs, or give a further --map")
 	}
 	return files, nil
@@ -125,7 +125,7 @@ func (s *inputSet) rewrite(env Env, to func(d *document.Document, written string
 func writeDocuments(env Env, output string, args []string, files []document.File) error {
 	if output == "-" {
 		if len(files) != 1 {
-			return usageError(fmt.Errorf("%d files do not go to standard output", len(files)), "--output a directory")
+			return usageError(fmt.Errorf("%s do not go to standard output", count(len(files), "file")), "--output a directory")
 		}
 		_, err := env.Stdout.Write(files[0].Data)
 		return err

@@ -172,7 +172,7 @@ func exitOf(rep relocate.Report) int {
 func (x *transfer) warn(rep relocate.Report) {
 	for _, img := range rep.Images {
 		if img.Foreign > 0 {
-			fmt.Fprintf(x.env.Stderr, "entrepot: warning: %s: %d layers are not for registries to distribute and stay where their URLs say\n", img.Source, img.Foreign)
+			fmt.Fprintf(x.env.Stderr, "entrepot: warning: %s: what is in %s is not for registries to distribute and stays where its URLs say\n", img.Source, count(img.Foreign, "layer"))
 		}
 		if img.Kept {
 			fmt.Fprintf(x.env.Stderr, "entrepot: warning: %s: the tag is another image, and stays that\n", img.Target)

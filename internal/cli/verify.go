@@ -153,7 +153,7 @@ func tellVerified(env Env, found []relocate.Verified, asJSON bool) error {
 		case asJSON:
 			err = p.writeJSON(v)
 		case v.Error == "":
-			_, err = fmt.Fprintf(env.Stdout, "whole\t%s\t%s in %d blobs\n", v.Target, size(v.Bytes), v.Blobs)
+			_, err = fmt.Fprintf(env.Stdout, "whole\t%s\t%s in %s\n", v.Target, size(v.Bytes), count(v.Blobs, "blob"))
 		}
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func tellVerified(env Env, found []relocate.Verified, asJSON bool) error {
 	case bad == 0:
 		return nil
 	case bad == rights:
-		return &fault{exitAuth, fmt.Errorf("%d of %d images may not be read", bad, len(found)), ""}
+		return &fault{exitAuth, fmt.Errorf("%d of %s may not be read", bad, count(len(found), "image")), ""}
 	}
-	return &fault{exitLossy, fmt.Errorf("%d of %d images are not whole", bad, len(found)), "relocate them again: what is in place is not copied again"}
+	return &fault{exitLossy, fmt.Errorf("%d of %s %s not whole", bad, count(len(found), "image"), are(len(found))), "relocate them again: what is in place is not copied again"}
 }
