@@ -24,7 +24,7 @@ const (
 // and turns of the processor: over loopback they were slower by a third.
 const (
 	probeSize  = 32 << 20
-	fastStream = 80 << 20 // bytes a second
+	fastStream = 32 << 20 // bytes a second
 )
 
 // probe opens a huge blob, where its place can open parts.
