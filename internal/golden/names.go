@@ -38,7 +38,7 @@ type names struct {
 // ReadNamed reads the cases below the root of the module.
 func ReadNamed(root string) ([]Named, error) {
 	var all names
-	data, err := os.ReadFile(filepath.Join(root, "internal", "golden", "testdata", "relocation.json"))
+	data, err := os.ReadFile(filepath.Join(root, "relocate", "testdata", "relocation.json"))
 	if err != nil {
 		return nil, err
 	}

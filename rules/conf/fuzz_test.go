@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/entrepot/entrepot/internal/golden"
 	"github.com/entrepot/entrepot/rules"
 )
 
@@ -14,11 +15,11 @@ import (
 // directory: for the native reading and for each client that reads the format.
 // It begins with the golden cases.
 func fuzzFormat(f *testing.F, format, name string) {
-	for _, g := range goldenFiles {
-		if g.format != format {
+	for _, g := range golden.Files() {
+		if g.Format != format {
 			continue
 		}
-		for _, c := range readGolden(f, g.file) {
+		for _, c := range readGolden(f, g.Name) {
 			for _, text := range c.Config.Files {
 				f.Add([]byte(text))
 				f.Add([]byte("\ufeff" + text))

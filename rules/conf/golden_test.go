@@ -14,27 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/entrepot/entrepot/internal/golden"
 	"github.com/entrepot/entrepot/rules"
 )
-
-// goldenFiles are the files of testdata/golden, with the format and the client
-// that they are for. They were computed by running the clients' own code; the
-// README of the project's specification says what the fields mean.
-var goldenFiles = []struct{ file, format, client string }{
-	{"registries.conf", "registries.conf", "podman"},
-	{"registries.conf-shortnames", "registries.conf", "podman"},
-	{"hosts.toml", "hosts.toml", "containerd"},
-	{"cnb-registry-mirrors", "cnb", "lifecycle"},
-	{"pack", "pack", "pack"},
-	{"daemon.json", "daemon.json", "docker"},
-	{"buildkitd.toml", "buildkitd.toml", "buildkit"},
-	{"containerd-cri", "containerd-cri", "containerd-cri"},
-	{"k3s-registries.yaml", "k3s", "k3s"},
-	{"openshift-mirrorsets", "openshift", "openshift"},
-	{"talos", "talos", "talos"},
-	{"kaniko", "kaniko", "kaniko"},
-	{"regclient", "regclient", "regclient"},
-}
 
 type goldenCase struct {
 	Name, Why string
@@ -77,19 +59,19 @@ type goldenSkip struct {
 }
 
 func TestGolden(t *testing.T) {
-	for _, g := range goldenFiles {
-		t.Run(g.file, func(t *testing.T) {
-			if !slices.Contains(Formats(), g.format) {
-				t.Fatalf("format %s has no reader", g.format)
+	for _, g := range golden.Files() {
+		t.Run(g.Name, func(t *testing.T) {
+			if !slices.Contains(Formats(), g.Format) {
+				t.Fatalf("format %s has no reader", g.Format)
 			}
-			cases := readGolden(t, g.file)
+			cases := readGolden(t, g.Name)
 			passed := 0
 			for _, c := range cases {
-				if t.Run(c.Name, func(t *testing.T) { c.check(t, g.format, g.client) }) {
+				if t.Run(c.Name, func(t *testing.T) { c.check(t, g.Format, g.Client) }) {
 					passed++
 				}
 			}
-			t.Logf("%s: %d of %d cases", g.file, passed, len(cases))
+			t.Logf("%s: %d of %d cases", g.Name, passed, len(cases))
 		})
 	}
 }
@@ -293,20 +275,20 @@ func allBlocked(tries []goldenTry) bool {
 // gives a warning with its place and a hint, or an error, in the native
 // reading.
 func TestGoldenProblems(t *testing.T) {
-	for _, g := range goldenFiles {
-		if !slices.Contains(Formats(), g.format) {
+	for _, g := range golden.Files() {
+		if !slices.Contains(Formats(), g.Format) {
 			continue
 		}
-		for _, c := range readGolden(t, g.file) {
+		for _, c := range readGolden(t, g.Name) {
 			if !slices.Contains(c.Tags, "silent") && !slices.Contains(c.Tags, "error-swallowed") {
 				continue
 			}
-			t.Run(g.file+"/"+c.Name, func(t *testing.T) {
+			t.Run(g.Name+"/"+c.Name, func(t *testing.T) {
 				if reason, ok := notInTheFile[c.Name]; ok {
 					t.Skip(reason)
 				}
-				for _, d := range []rules.Dialect{rules.Native(), c.dialect(t, g.client)} {
-					cfg, err := Read(c.source(g.format), d)
+				for _, d := range []rules.Dialect{rules.Native(), c.dialect(t, g.Client)} {
+					cfg, err := Read(c.source(g.Format), d)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -338,8 +320,8 @@ func texts(ps []rules.Problem) []string {
 // TestGoldenFilesAreAllUsed holds that no file of cases is forgotten.
 func TestGoldenFilesAreAllUsed(t *testing.T) {
 	known := map[string]bool{"conversions": true}
-	for _, g := range goldenFiles {
-		known[g.file] = true
+	for _, g := range golden.Files() {
+		known[g.Name] = true
 	}
 	paths, err := filepath.Glob(filepath.Join("testdata", "golden", "*.json"))
 	if err != nil {

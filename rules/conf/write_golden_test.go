@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/entrepot/entrepot/internal/golden"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
 )
@@ -12,12 +13,12 @@ import (
 // TestWriteGolden writes the configuration of every golden case in every
 // format, its own among them: whatever is lost has a name.
 func TestWriteGolden(t *testing.T) {
-	for _, g := range goldenFiles {
-		t.Run(g.file, func(t *testing.T) {
+	for _, g := range golden.Files() {
+		t.Run(g.Name, func(t *testing.T) {
 			written := 0
-			for _, c := range readGolden(t, g.file) {
-				d := c.dialect(t, g.client)
-				src := c.source(g.format)
+			for _, c := range readGolden(t, g.Name) {
+				d := c.dialect(t, g.Client)
+				src := c.source(g.Format)
 				src.Elsewhere = true
 				strict, err := Read(src, rules.Native())
 				if err != nil {
