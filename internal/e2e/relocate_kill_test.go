@@ -16,7 +16,7 @@ import (
 // relocated are the images of TestRelocateKilled, and chunked the size of the
 // blob that is pushed in chunks, in bytes.
 const (
-	relocated = 120
+	relocated = 500
 	chunked   = 100 << 20
 	maxChunk  = 64 << 20 // decisions, 18
 )
