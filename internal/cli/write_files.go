@@ -30,7 +30,10 @@ func writeAll(files []outFile, force bool) error {
 type outputs struct {
 	force bool // replace what is there
 	files []outputFile
-	dirs  []string // directories that were made, the outer ones first
+	// streams are what is no file, and can be neither replaced nor taken back:
+	// pipes, terminals, devices.
+	streams []outFile
+	dirs    []string // directories that were made, the outer ones first
 }
 
 // An outputFile is one of the files.
@@ -41,7 +44,17 @@ type outputFile struct {
 	done bool   // path is what it shall be
 }
 
+// add adds a file. Of a symbolic link it is what the link leads to.
 func (o *outputs) add(path string, data []byte) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		o.streams = append(o.streams, outFile{path, data})
+		return
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSymlink && !isDir(path) {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+	}
 	o.files = append(o.files, outputFile{outFile: outFile{path, data}})
 }
 
@@ -54,6 +67,9 @@ func (o *outputs) write() error {
 	}
 	if err == nil {
 		err = o.appear()
+	}
+	if err == nil {
+		err = o.send()
 	}
 	if err != nil {
 		o.takeBack()
@@ -174,6 +190,21 @@ func (f *outputFile) appear(force bool) error {
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
 	f.done = true
+	return nil
+}
+
+// send writes the streams, once all files are there.
+func (o *outputs) send() error {
+	for _, s := range o.streams {
+		w, err := os.OpenFile(s.path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(s.data)
+		if err = errors.Join(err, w.Close()); err != nil {
+			return fmt.Errorf("write %s: %w", s.path, err)
+		}
+	}
 	return nil
 }
 

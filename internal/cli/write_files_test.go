@@ -199,3 +199,32 @@ func TestOutputsComeMeanwhile(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// TestOutputsThroughLinks holds that a link stays one: what it leads to is
+// written, be it a file or a stream such as /dev/stdout.
+func TestOutputsThroughLinks(t *testing.T) {
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	write(t, real, "old")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	null := filepath.Join(dir, "null")
+	if err := os.Symlink(os.DevNull, null); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeAll([]outFile{{link, []byte("new")}, {null, []byte("gone")}}, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, null} {
+		if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSymlink {
+			t.Errorf("%s is no link any more: %v, %v", path, info, err)
+		}
+	}
+	if got, err := os.ReadFile(real); err != nil || string(got) != "new" {
+		t.Errorf("the file holds %q, %v", got, err)
+	}
+	if err := writeAll([]outFile{{link, nil}}, false); err == nil {
+		t.Error("a file behind a link is written over without force")
+	}
+}
