@@ -30,6 +30,10 @@ type Set struct {
 	Missing int
 	// Reach is how clients speak to the target.
 	Reach Reach
+	// Extras are small files that belong to the set and are no images: release
+	// signatures, templates of catalog sources. What they are is in their names;
+	// see the room openshift.
+	Extras []File
 }
 
 // A Reach is how clients speak to a registry. The zero value is HTTPS, with the

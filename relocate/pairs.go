@@ -28,6 +28,8 @@ type Mention struct {
 	// leaves that to the naming: a reference, or a path below the naming's
 	// prefix. Without a tag it gets the source's.
 	Target string
+	// Role says what the image is for; "" for nothing in particular.
+	Role Role
 	// At is where it stands, for errors: "images.txt:3"; may be empty.
 	At string
 }
@@ -48,6 +50,8 @@ type Pair struct {
 	// Spellings are the ways in which the inputs write the image, sorted, each one
 	// once.
 	Spellings []string
+	// Role says what the image is for: the roles of all that name it.
+	Role Role
 
 	// named says that the input named the target; several sources may then
 	// share a repository.
@@ -131,11 +135,12 @@ func (m *matcher) add(mention Mention) error {
 	known := m.byName[name]
 	if mention.Target == "" && len(known) > 0 {
 		for _, p := range known {
-			p.Spellings = append(p.Spellings, mention.Written)
+			p.mentioned(mention)
 		}
 		return nil
 	}
-	p := &Pair{Source: name, Spellings: []string{mention.Written}, named: mention.Target != ""}
+	p := &Pair{Source: name, named: mention.Target != ""}
+	p.mentioned(mention)
 	if err := p.movedTo(mention.From); err != nil {
 		return err
 	}
@@ -153,12 +158,18 @@ func (m *matcher) add(mention Mention) error {
 	p.Target.Digest = p.Source.Digest
 	for _, k := range known {
 		if k.Target == p.Target {
-			k.Spellings = append(k.Spellings, mention.Written)
+			k.mentioned(mention)
 			return nil
 		}
 	}
 	m.byName[name] = append(known, p)
 	return nil
+}
+
+// mentioned notes that the image is named once more.
+func (p *Pair) mentioned(m Mention) {
+	p.Spellings = append(p.Spellings, m.Written)
+	p.Role = p.Role.And(m.Role)
 }
 
 // movedTo notes where an earlier relocation moved the image.
