@@ -134,8 +134,7 @@ type relocation struct {
 	out    *results
 }
 
-// open reads flags and inputs. A registry is asked for a bundle that is there, and
-// for nothing else.
+// open reads flags and inputs.
 func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (*relocation, error) {
 	naming, err := opts.mappingFlags.read()
 	if err != nil {
@@ -150,13 +149,7 @@ func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (
 		return nil, err
 	}
 	how.Annotate = opts.annotate
-	opts.fetch = opts.bundleOrImage(ctx, env)
-	set, err := opts.inputFlags.read(env, args, how)
-	if err != nil {
-		return nil, err
-	}
-	opts.networkFlags.extend(set.docs)
-	x, err := opts.transferFlags.open(env)
+	set, x, err := opts.intake(ctx, env, &opts.inputFlags, how, args)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +161,7 @@ func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (
 
 // relocate plans, copies and writes.
 func (r *relocation) relocate(ctx context.Context) error {
-	done, err := r.unpack()
+	done, err := r.out.set.unpack(r.x)
 	defer done()
 	if err != nil {
 		return err

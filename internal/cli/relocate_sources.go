@@ -13,10 +13,24 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
+// intake reads the inputs of a command that copies, and opens what their images
+// are copied from and to. A registry is asked for a bundle that is there, and for
+// nothing else. Whoever calls it closes the transfer.
+func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how document.Options, args []string) (*inputSet, *transfer, error) {
+	in.fetch = t.bundleOrImage(ctx, env)
+	set, err := in.read(env, args, how)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.networkFlags.extend(set.docs)
+	x, err := t.open(env)
+	return set, x, err
+}
+
 // bundleOrImage reads an input in a registry: a bundle, or what is none as a list
 // of that one image.
-func (opts *relocateOptions) bundleOrImage(ctx context.Context, env Env) func(ref.Ref) (document.Input, error) {
-	bundle := opts.bundles(ctx, env)
+func (t *transferFlags) bundleOrImage(ctx context.Context, env Env) func(ref.Ref) (document.Input, error) {
+	bundle := t.bundles(ctx, env)
 	return func(r ref.Ref) (document.Input, error) {
 		in, err := bundle(r)
 		if errors.Is(err, document.ErrUnknown) {
@@ -32,15 +46,15 @@ const imageAlone = "\x00"
 
 // unpack makes the images that thick bundles bring along the source of what
 // they name. done removes them.
-func (r *relocation) unpack() (done func(), err error) {
-	a := &brought{rest: r.x.cfg.Source, from: make(map[ref.Name]*layout.Layout)}
+func (s *inputSet) unpack(x *transfer) (done func(), err error) {
+	a := &brought{rest: x.cfg.Source, from: make(map[ref.Name]*layout.Layout)}
 	var undo []func()
 	done = func() {
 		for _, f := range undo {
 			f()
 		}
 	}
-	for _, d := range r.out.set.docs {
+	for _, d := range s.docs {
 		if !d.Thick() {
 			continue
 		}
@@ -58,13 +72,13 @@ func (r *relocation) unpack() (done func(), err error) {
 		}
 		undo = append(undo, func() { l.Close() })
 		for _, i := range d.Images() {
-			if named, err := ref.Parse(r.out.set.from(d, i.Ref)); err == nil {
+			if named, err := ref.Parse(s.from(d, i.Ref)); err == nil {
 				a.from[named.Name] = l
 			}
 		}
 	}
 	if len(a.from) > 0 {
-		r.x.cfg.Source = a
+		x.cfg.Source = a
 	}
 	return done, nil
 }
