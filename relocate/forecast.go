@@ -49,9 +49,14 @@ type Traffic struct {
 }
 
 // Foresee asks source and target what a run would have to do, and writes
-// nothing. The error is that of ctx alone: what would fail is in the forecast.
+// nothing. The error is that of ctx, or says as that of [Run] that the target
+// lacks what the source leaves out; whatever else would fail is in the forecast.
 func Foresee(ctx context.Context, cfg Config, pairs []Pair) (Forecast, error) {
 	f := &forecaster{cfg: cfg, images: make([]foreseen, len(pairs))}
+	var err error
+	if f.base, err = cfg.findBase(ctx, pairs); err != nil {
+		return Forecast{}, err
+	}
 	var g errgroup.Group
 	g.SetLimit(cmp.Or(cfg.Jobs, forecastJobs))
 	for i, p := range pairs {
@@ -75,6 +80,7 @@ const forecastJobs = 16
 type forecaster struct {
 	cfg    Config
 	images []foreseen
+	base   map[oci.Digest]ref.Name // :: blob that the source leaves out → where the target has it
 	repos  flights[ref.Name, bool] // :: repository of the target → it is there
 	has    flights[placed, bool]   // :: blob and repository of the target → it is there
 }
@@ -184,6 +190,9 @@ func (f *forecaster) holds(ctx context.Context, n ref.Name, d oci.Digest) (bool,
 func (f *forecaster) sum() Forecast {
 	out := Forecast{Images: []ImageForecast{}}
 	t := tally{sources: map[string]*Traffic{}, targets: map[string]*Traffic{}, at: map[hostBlob]bool{}, done: map[placed]bool{}, read: map[oci.Digest]bool{}}
+	for d, n := range f.base {
+		t.at[hostBlob{n.Host, d}] = true
+	}
 	for i := range f.images { // what is there can be mounted from, whichever image comes first
 		for d, b := range f.images[i].blobs {
 			if b.there {

@@ -41,6 +41,12 @@ type Config struct {
 	Platforms   []Platform // the images of an index that are copied; none means all
 	TrimIndex   bool       // with Platforms: the index names those alone, and gets another digest
 
+	// Base is what the target should have by itself and the source does not give.
+	// It is looked for before anything is written; where some of it is missing the
+	// error is a [*BaseError]. What is there is mounted from where it is, or read
+	// there. Nil or empty means that the source has everything.
+	Base Base
+
 	Journal *Journal // of this run, to resume it; nil keeps none
 	Have    *Have    // what was finished in earlier runs; nil knows nothing
 
@@ -74,8 +80,8 @@ var ErrIncomplete = errors.New("some images were not relocated")
 // Run relocates a set of images: of each its blobs, its manifests, what refers
 // to them, and when all images of the set are there, their tags. One image's
 // failure does not stop the others; the error is then ErrIncomplete, and
-// without Config.Partial no tag has moved. An [*ExistsError] says that nothing
-// was written. The report is right in every case.
+// without Config.Partial no tag has moved. An [*ExistsError] or a [*BaseError]
+// says that nothing was written. The report is right in every case.
 func Run(ctx context.Context, cfg Config, pairs []Pair) (Report, error) {
 	r := newRun(cfg, pairs)
 	err := r.run(ctx)
@@ -124,6 +130,9 @@ func newRun(cfg Config, pairs []Pair) *run {
 }
 
 func (r *run) run(ctx context.Context) error {
+	if err := r.base(ctx); err != nil {
+		return err
+	}
 	if r.cfg.OnExisting == Fail {
 		if err := r.checkExisting(ctx); err != nil {
 			return err

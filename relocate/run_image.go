@@ -24,6 +24,7 @@ type image struct {
 	existing oci.Digest     // what the target's tag pointed at before; "" for nothing, or nothing known
 	kept     bool           // the target's tag stays as it is
 	sparse   bool           // of its index the chosen platforms alone are copied
+	asked    bool           // both sides were, whether it is what it was
 	had      bool           // it was finished in an earlier run, and is at the target still
 	record   finished       // what is remembered of it when its tag is set
 	was      *finished      // what is known of that run
@@ -149,11 +150,8 @@ func (r *run) settle(img *image) error {
 // once.
 func (r *run) resolve(ctx context.Context, img *image) error {
 	src, dst := img.pair.Source, img.pair.Target
-	if r.cfg.Have.knows(dst.Name) {
-		done, err := r.unchanged(ctx, img)
-		if done || err != nil {
-			return err
-		}
+	if done, err := r.unchanged(ctx, img); done || err != nil {
+		return err
 	}
 	m, _, err := r.read.do(ctx, src, func() (oci.Manifest, error) { return r.cfg.Source.Manifest(ctx, src) })
 	if err != nil {
@@ -170,9 +168,13 @@ func (r *run) resolve(ctx context.Context, img *image) error {
 }
 
 // unchanged reports whether both sides say that the image is what it was when
-// it was finished.
+// it was finished. They are asked once, and where an earlier run has copied
+// something to the repository.
 func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 	src, dst := img.pair.Source, img.pair.Target
+	if img.had || img.asked || !r.cfg.Have.knows(dst.Name) {
+		return img.had, nil
+	}
 	at := dst
 	if dst.Tag != "" {
 		at = dst.WithTag(dst.Tag)
@@ -186,6 +188,7 @@ func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
 	}
+	img.asked = true
 	img.was = r.cfg.Have.find(dst.Name, d.Digest, r.scope())
 	if img.existing == "" || img.was == nil || cmp.Or(img.was.Becomes, d.Digest) != img.existing {
 		return false, nil
