@@ -18,8 +18,8 @@ import (
 // A nil Have knows nothing and remembers nothing. Its methods are safe for
 // concurrent use, by several processes too.
 type Have struct {
-	mu    sync.Mutex // guards what follows
-	file  *os.File
+	mu    sync.Mutex            // guards what follows
+	file  *os.File              // nil: it is kept in memory alone
 	repos map[string]bool       // :: repository → something is known of it
 	whole map[haveKey]*finished // :: what was copied → what there was
 	homes map[haveKey]ref.Name  // :: host and digest of a blob → a repository that has it
@@ -51,6 +51,12 @@ type refers struct {
 
 func (f finished) name() ref.Name { return ref.Name{Host: f.Host, Path: f.Repo} }
 
+// NewHave returns a memory without a file, for the runs of one process. It need
+// not be closed.
+func NewHave() *Have {
+	return &Have{repos: map[string]bool{}, whole: map[haveKey]*finished{}, homes: map[haveKey]ref.Name{}}
+}
+
 // OpenHave opens the memory of a file, a new one where there is none. Whoever
 // opened it closes it.
 func OpenHave(name string) (*Have, error) {
@@ -58,7 +64,8 @@ func OpenHave(name string) (*Have, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open what was copied before: %w", err)
 	}
-	h := &Have{file: f, repos: map[string]bool{}, whole: map[haveKey]*finished{}, homes: map[haveKey]ref.Name{}}
+	h := NewHave()
+	h.file = f
 	_, err = readLines(f, func(raw []byte) error {
 		var one finished
 		if err := json.Unmarshal(raw, &one); err != nil {
@@ -91,6 +98,9 @@ func (h *Have) Close() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.file == nil {
+		return nil
+	}
 	return h.file.Close()
 }
 
@@ -135,8 +145,10 @@ func (h *Have) add(one finished) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := writeLine(h.file, one); err != nil {
-		return fmt.Errorf("remember what was copied: %w", err)
+	if h.file != nil {
+		if err := writeLine(h.file, one); err != nil {
+			return fmt.Errorf("remember what was copied: %w", err)
+		}
 	}
 	h.take(&one)
 	return nil

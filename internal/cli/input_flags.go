@@ -26,6 +26,8 @@ type inputFlags struct {
 
 	// fetch reads a bundle from a registry; nil where nothing is contacted.
 	fetch func(ref.Ref) (document.Input, error)
+	// earlier stands in for inputs that cannot be read; nil: nothing does.
+	earlier *inputSet
 }
 
 func (f *inputFlags) add(cmd *cobra.Command) {
@@ -61,6 +63,8 @@ type inputSet struct {
 	docs []*document.Document
 	// maps are the earlier relocations that the images went through, in order.
 	maps []document.Mapping
+	// stale is why the inputs are those of an earlier round; nil: they are not.
+	stale error
 }
 
 // options returns how documents are read, by the flags.

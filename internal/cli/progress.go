@@ -17,6 +17,7 @@ type progress struct {
 	out   io.Writer // nil shows nothing
 	pairs []relocate.Pair
 	label func(source ref.Ref) string
+	round int // that it is one of, from 1: then images have no lines; 0 for none
 
 	mu   sync.Mutex // guards what follows, and the lines
 	done int
@@ -57,7 +58,7 @@ func (p *progress) observe(e relocate.Event) {
 		p.bars.observe(e, p.label(p.pairs[e.Image].Source))
 		return
 	}
-	if e.Kind != relocate.ImageCopied {
+	if e.Kind != relocate.ImageCopied || p.round > 0 {
 		return
 	}
 	p.done++
@@ -76,9 +77,12 @@ func (p *progress) finish(rep relocate.Report) {
 	if p.bars != nil {
 		p.bars.finish()
 	}
-	t := rep.Totals
-	fmt.Fprintf(p.out, "entrepot: %d of %s in place; read %s, pushed %s, mounted %s, in %.1f s\n",
-		t.Images-t.Failed, count(t.Images, "image"), size(t.SourceBytes), size(t.PushedBytes), count(t.Mounted, "blob"), t.Seconds)
+	t, round := rep.Totals, ""
+	if p.round > 0 {
+		round = fmt.Sprintf("round %d: ", p.round)
+	}
+	fmt.Fprintf(p.out, "entrepot: %s%d of %s in place; read %s, pushed %s, mounted %s, in %.1f s\n",
+		round, t.Images-t.Failed, count(t.Images, "image"), size(t.SourceBytes), size(t.PushedBytes), count(t.Mounted, "blob"), t.Seconds)
 }
 
 // A tally counts the bytes of an image. What was read of a blob counts at

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -20,8 +20,9 @@ type relocateOptions struct {
 	mappingFlags
 	outputFlags
 	transferFlags
-	plan  bool
-	watch time.Duration // 0: once
+	plan     bool
+	watching bool          // in rounds
+	watch    time.Duration // from one to the next
 }
 
 func newRelocateCmd(env Env) *cobra.Command {
@@ -33,16 +34,20 @@ func newRelocateCmd(env Env) *cobra.Command {
 		Example: `  entrepot relocate deploy/ --to registry.corp/mirror --output private/
   entrepot relocate bundle.json --to registry.corp/apps --map relocation-mapping.json
   entrepot relocate images.txt --to registry.corp --naming host-path --emit hosts.toml=certs.d
+  entrepot relocate images.txt --to registry.corp/mirror --watch 15m --report state.json
   helm template ./chart | entrepot relocate - --to registry.corp/mirror --plan`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return relocateSet(cmd.Context(), env, opts, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.watching = cmd.Flags().Changed("watch")
+			return relocateSet(cmd.Context(), env, &opts, args)
+		},
 	}
 	opts.inputFlags.add(cmd)
 	opts.mappingFlags.add(cmd)
 	opts.outputFlags.add(cmd)
 	opts.transferFlags.add(cmd)
 	cmd.Flags().BoolVar(&opts.plan, "plan", false, "tell what would be done, and write nothing")
-	cmd.Flags().DurationVar(&opts.watch, "watch", 0, "do it again after each `INTERVAL`, as 15m, until it is stopped")
+	cmd.Flags().DurationVar(&opts.watch, "watch", 0, "do it again every `INTERVAL`, as 15m, until it is stopped")
 	return cmd
 }
 
@@ -65,8 +70,9 @@ are taken from it.
 
 ` + rulesHelp + `
 
-With --plan nothing is written: it tells what would be. With --watch it is done
-again and again, with what inputs and tags are by then.
+With --plan nothing is written: it tells what would be.
+
+` + watchHelp + `
 
 Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
 be copied (no tag has moved, no file was written, unless --partial), 4 a format
@@ -74,50 +80,19 @@ cannot express the set, 5 images would meet (nothing was written), 6 the
 registries refuse the credentials.`
 }
 
-// relocateSet relocates the images of the inputs.
-func relocateSet(ctx context.Context, env Env, opts relocateOptions, args []string) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+// relocateSet relocates the images of the inputs, once or in rounds.
+func relocateSet(ctx context.Context, env Env, opts *relocateOptions, args []string) error {
 	if err := opts.checkWatch(args); err != nil {
 		return err
 	}
-	if opts.watch == 0 {
-		return opts.once(ctx, env, args)
+	if opts.watching {
+		signals := make(chan os.Signal, 4)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer signal.Stop(signals)
+		return opts.keepCurrent(ctx, env, args, signals)
 	}
-	for {
-		err := opts.once(ctx, env, args)
-		if ctx.Err() != nil {
-			return nil // it was stopped, as it has to be
-		}
-		if f, ok := errors.AsType[*fault](err); ok && f.code == exitUsage {
-			return err
-		}
-		report(env.Stderr, err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(opts.watch):
-		}
-	}
-}
-
-// checkWatch refuses what cannot be done again and again.
-func (opts *relocateOptions) checkWatch(args []string) error {
-	switch {
-	case opts.watch < 0:
-		return usageError(fmt.Errorf("--watch: %v is negative", opts.watch), "")
-	case opts.watch > 0 && opts.plan:
-		return usageError(errors.New("--watch does it, --plan does not"), "leave one of them out")
-	case opts.watch > 0 && slices.Contains(args, "-"):
-		return usageError(errors.New("--watch reads its inputs again, and standard input is read once"), "write it to a file")
-	}
-	return nil
-}
-
-// once reads everything and relocates it. opts are a copy: what inputs say of
-// registries holds for this run.
-func (opts relocateOptions) once(ctx context.Context, env Env, args []string) error {
-	opts.insecure, opts.plainHTTP = slices.Clone(opts.insecure), slices.Clone(opts.plainHTTP)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	r, err := opts.open(ctx, env, args)
 	if err != nil {
 		return err
@@ -128,10 +103,11 @@ func (opts relocateOptions) once(ctx context.Context, env Env, args []string) er
 
 // A relocation is one run of the command.
 type relocation struct {
-	opts   *relocateOptions
-	x      *transfer
-	naming *relocate.Naming
-	out    *results
+	opts    *relocateOptions
+	x       *transfer
+	naming  *relocate.Naming
+	out     *results
+	changed bool // files are written where one of them has changed
 }
 
 // open reads flags and inputs.
@@ -159,33 +135,52 @@ func (opts *relocateOptions) open(ctx context.Context, env Env, args []string) (
 	}, nil
 }
 
-// relocate plans, copies and writes.
+// relocate plans, copies, writes and tells.
 func (r *relocation) relocate(ctx context.Context) error {
-	done, err := r.out.set.unpack(r.x)
-	defer done()
-	if err != nil {
+	if r.opts.plan {
+		pairs, done, err := r.prepare(ctx)
+		defer done()
+		if err != nil {
+			return err
+		}
+		return r.printPlan(ctx, pairs)
+	}
+	rep, err := r.move(ctx)
+	if len(rep.Images) == 0 {
 		return err
 	}
-	pairs, err := r.pairs(ctx)
-	if err != nil {
-		return err
+	return errors.Join(err, r.x.print(rep))
+}
+
+// prepare finds out what goes where, and whether all files of it can be
+// written. What is done is called when the images are no longer needed.
+func (r *relocation) prepare(ctx context.Context) (pairs []relocate.Pair, done func(), err error) {
+	if done, err = r.out.set.unpack(r.x); err != nil {
+		return nil, done, err
+	}
+	if pairs, err = r.pairs(ctx); err != nil {
+		return nil, done, err
 	}
 	files, err := r.out.files(r.planned(pairs), false)
+	if err == nil {
+		err = checkPlaces(files)
+	}
+	return pairs, done, err
+}
+
+// move copies and writes. The report is empty where nothing was begun.
+func (r *relocation) move(ctx context.Context) (relocate.Report, error) {
+	pairs, done, err := r.prepare(ctx)
+	defer done()
 	if err != nil {
-		return err
-	}
-	if err := checkPlaces(files); err != nil {
-		return err
-	}
-	if r.opts.plan {
-		return r.printPlan(ctx, pairs)
+		return relocate.Report{}, err
 	}
 	rep, err := r.x.run(ctx, pairs)
 	if err == nil || r.opts.partial && errors.Is(err, relocate.ErrIncomplete) {
 		bad := r.write(pairs, &rep)
 		err = errors.Join(err, bad)
 	}
-	return errors.Join(err, r.x.print(rep))
+	return rep, err
 }
 
 // pairs names the images of all inputs at the target.
@@ -238,6 +233,9 @@ func (r *relocation) reach(pairs []relocate.Pair) relocate.Reach {
 // write writes the files of a run, all or none.
 func (r *relocation) write(pairs []relocate.Pair, rep *relocate.Report) error {
 	files, err := r.out.files(r.placed(pairs, *rep), true)
+	if err == nil && r.changed && areThere(files) {
+		return nil
+	}
 	if err == nil {
 		err = writeAll(files, true)
 	}

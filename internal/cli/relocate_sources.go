@@ -15,12 +15,18 @@ import (
 
 // intake reads the inputs of a command that copies, and opens what their images
 // are copied from and to. A registry is asked for a bundle that is there, and for
-// nothing else. Whoever calls it closes the transfer.
+// nothing else. Inputs that cannot be read are those of an earlier round, where
+// there was one. Whoever calls it closes the transfer.
 func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how document.Options, args []string) (*inputSet, *transfer, error) {
 	in.fetch = t.bundleOrImage(ctx, env)
 	set, err := in.read(env, args, how)
-	if err != nil {
+	if err != nil && in.earlier == nil {
 		return nil, nil, err
+	}
+	if err != nil {
+		again := *in.earlier
+		again.stale = err
+		set = &again
 	}
 	t.networkFlags.extend(set.docs)
 	x, err := t.open(env)

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -319,39 +317,5 @@ func TestRelocateBrokenPromise(t *testing.T) {
 	}
 	if m.written() > 0 {
 		t.Error("the target was written to")
-	}
-}
-
-// A stopper ends a context when a text was written several times.
-type stopper struct {
-	text  string
-	times int
-	stop  func()
-}
-
-func (s *stopper) Write(p []byte) (int, error) {
-	if s.times -= strings.Count(string(p), s.text); s.times <= 0 {
-		s.stop()
-	}
-	return len(p), nil
-}
-
-// TestRelocateWatch does it until it is stopped.
-func TestRelocateWatch(t *testing.T) {
-	m := newMove(t)
-	m.src.AddImage("a", regtest.Image{Layers: []int64{100}, Seed: 1}, "1")
-	input := m.file("list.txt", "SRC/a:1\n")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	code := Main(ctx, Env{
-		Args:  []string{"relocate", input, "--rules", "none", "--to", m.dst.Host(), "--watch", "1ms", "--quiet"},
-		Stdin: strings.NewReader(""), Stdout: &stopper{"present\t", 2, cancel}, Stderr: io.Discard, Getenv: func(string) string { return "" },
-	})
-	if code != exitDone {
-		t.Errorf("exit code %d, want %d", code, exitDone)
-	}
-	for _, args := range [][]string{{"-", "--watch", "1s"}, {input, "--watch", "-1s"}, {input, "--watch", "1s", "--plan"}} {
-		m.run(append(args, "--to", m.dst.Host())...)
-		m.exits(exitUsage)
 	}
 }

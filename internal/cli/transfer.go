@@ -25,6 +25,9 @@ type transfer struct {
 	// from and to are where images are; the zero values are registries.
 	from, to location
 	local    bool // the target is here: it is asked what it has, and nothing is remembered of it
+
+	round int            // of --watch, from 1; 0 where there are none
+	have  *relocate.Have // remembers between rounds where there is no file to; nil: nothing does
 }
 
 // open makes a transfer between registries. Nothing is asked of any.
@@ -75,6 +78,7 @@ func (x *transfer) run(ctx context.Context, pairs []relocate.Pair) (relocate.Rep
 	}
 	defer x.cfg.Have.Close()
 	bars := newProgress(x.env, x.flags.quiet, pairs, x.from.label)
+	bars.round = x.round
 	x.cfg.Observe = bars.observe
 	rep, err := relocate.Run(ctx, x.cfg, pairs)
 	for i := range rep.Images {
@@ -107,6 +111,9 @@ func (x *transfer) openFiles(pairs []relocate.Pair) (journal string, err error) 
 		if x.cfg.Have, err = relocate.OpenHave(filepath.Join(dir, "copied")); err != nil {
 			x.cfg.Log.Warn("what was copied before is not known", "err", err)
 		}
+	}
+	if x.cfg.Have == nil {
+		x.cfg.Have = x.have
 	}
 	journal = x.flags.journal
 	if journal == "" && dir != "" {
@@ -183,20 +190,35 @@ func (x *transfer) warn(rep relocate.Report) {
 // print writes the report where the flags want it.
 func (x *transfer) print(rep relocate.Report) error {
 	x.warn(rep)
-	if x.flags.report != "" {
-		raw, err := json.MarshalIndent(rep, "", "  ")
-		if err == nil {
-			err = writeAll([]outFile{{x.flags.report, append(raw, '\n')}}, true)
-		}
-		if err != nil {
-			return failure(fmt.Errorf("--report: %w", err), "")
-		}
+	if err := x.writeReport(rep); err != nil {
+		return err
 	}
 	if x.flags.json {
 		enc := json.NewEncoder(x.env.Stdout)
 		enc.SetEscapeHTML(false)
 		return enc.Encode(rep)
 	}
+	return x.list(rep)
+}
+
+// writeReport writes a report into its file, where there is one.
+func (x *transfer) writeReport(rep any) error {
+	if x.flags.report == "" {
+		return nil
+	}
+	raw, err := json.MarshalIndent(rep, "", "  ")
+	if err == nil {
+		err = writeAll([]outFile{{x.flags.report, append(raw, '\n')}}, true)
+	}
+	if err != nil {
+		return failure(fmt.Errorf("--report: %w", err), "")
+	}
+	return nil
+}
+
+// list prints what became of the images, a line each. Those that failed were
+// told as errors.
+func (x *transfer) list(rep relocate.Report) error {
 	for _, img := range rep.Images {
 		if img.Result == relocate.Failed {
 			continue
