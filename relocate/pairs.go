@@ -111,6 +111,22 @@ func Pairs(mentions []Mention, n *Naming) ([]Pair, error) {
 	return pairs, conflictError(append(m.unfit, Check(pairs)...))
 }
 
+// Originals returns the images of a set under their own names, as an archive has
+// them: each target is the repository of the original name. Targets that the
+// inputs name are not looked at. The pairs are sorted by their names. Text that
+// is no reference is an error.
+func Originals(mentions []Mention) ([]Pair, error) {
+	m := &matcher{byName: make(map[ref.Ref][]*Pair)}
+	var wrong []error
+	for _, mention := range mentions {
+		mention.Target = ""
+		if err := m.add(mention); err != nil {
+			wrong = append(wrong, at(mention.At, err))
+		}
+	}
+	return m.pairs(), errors.Join(wrong...)
+}
+
 func at(place string, err error) error {
 	if place == "" {
 		return err
@@ -120,7 +136,7 @@ func at(place string, err error) error {
 
 // A matcher collects pairs.
 type matcher struct {
-	naming *Naming
+	naming *Naming             // nil: every image keeps its name
 	byName map[ref.Ref][]*Pair // :: normalised name → where it goes
 	unfit  []Conflict
 }
@@ -147,15 +163,9 @@ func (m *matcher) add(mention Mention) error {
 	if err := p.promise(mention); err != nil {
 		return err
 	}
-	if p.named {
-		p.Target, err = m.naming.explicit(name, mention.Target)
-		if err != nil {
-			return err
-		}
-	} else if p.Target, err = m.naming.Target(name); err != nil {
-		m.unfit = append(m.unfit, Conflict{Sources: []string{name.String()}, Why: err.Error()})
+	if err := m.place(p, name, mention.Target); err != nil {
+		return err
 	}
-	p.Target.Digest = p.Source.Digest
 	for _, k := range known {
 		if k.Target == p.Target {
 			k.mentioned(mention)
@@ -170,6 +180,23 @@ func (m *matcher) add(mention Mention) error {
 func (p *Pair) mentioned(m Mention) {
 	p.Spellings = append(p.Spellings, m.Written)
 	p.Role = p.Role.And(m.Role)
+}
+
+// place says where an image goes.
+func (m *matcher) place(p *Pair, name ref.Ref, target string) (err error) {
+	switch {
+	case m.naming == nil:
+		p.Target.Name = name.Name
+	case p.named:
+		p.Target, err = m.naming.explicit(name, target)
+	default:
+		var unfit error
+		if p.Target, unfit = m.naming.Target(name); unfit != nil {
+			m.unfit = append(m.unfit, Conflict{Sources: []string{name.String()}, Why: unfit.Error()})
+		}
+	}
+	p.Target.Digest = p.Source.Digest
+	return err
 }
 
 // movedTo notes where an earlier relocation moved the image.

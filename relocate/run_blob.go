@@ -33,6 +33,7 @@ const (
 	wasThere how = iota
 	mounted
 	pushed
+	noted // it will be read later
 )
 
 // place puts a blob into a repository by means of put, which is told the home
@@ -165,9 +166,12 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 		g.img.present.Add(1)
 	case mounted:
 		g.img.mounted.Add(1)
-	case pushed:
+	case pushed, noted:
 		g.img.pushed.Add(1)
 		g.img.pushedBytes.Add(d.Size)
+	}
+	if got == noted {
+		return nil
 	}
 	g.observe(Event{Kind: BlobDone, Image: g.img.index, Digest: d.Digest, Bytes: d.Size})
 	return nil
@@ -185,6 +189,9 @@ func (e *lostError) Unwrap() error { return e.err }
 // putBlob gets a blob into the repository: from its home at the target where
 // it has one, otherwise from the source.
 func (g *graph) putBlob(ctx context.Context, d oci.Descriptor, home ref.Name) (how, error) {
+	if n, ok := g.cfg.Target.(noter); ok {
+		return n.note(d, g.from, g.img)
+	}
 	if g.cfg.Journal.blob(g.to, d.Digest) {
 		return wasThere, nil
 	}

@@ -1,0 +1,228 @@
+package relocate
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// A Draft is a set of images before a byte of their blobs is read: all of their
+// manifests, and for each blob how large it is and where it can be read.
+// [Discover] makes one. Its methods are safe for concurrent use.
+//
+//	draft, err := relocate.Discover(ctx, relocate.Config{Source: source}, pairs, nil)
+//	for _, b := range draft.Blobs() {
+//		body, err := b.Open(ctx, 0)
+//		…
+//	}
+//	report := draft.Report()
+type Draft struct {
+	run  *run
+	base map[oci.Digest]Held // what need not be read
+
+	mu        sync.Mutex // guards what follows
+	manifests map[oci.Digest]oci.Manifest
+	tags      map[ref.Ref]oci.Digest // :: name with a tag → manifest
+	blobs     map[oci.Digest]*draftBlob
+}
+
+// A draftBlob is one blob of a draft.
+type draftBlob struct {
+	d     oci.Descriptor
+	from  []ref.Name // repositories of the source that have it
+	image *image     // that needed it first
+	based bool       // it need not be read
+	err   error      // why it could not be read when that was last tried
+	read  bool       // to its end
+}
+
+// A DraftBlob is a blob that a set of images needs.
+type DraftBlob struct {
+	Digest oci.Digest
+	Size   int64 // bytes
+	// Base says that the blob is where the set goes already, in the
+	// Repositories, by what was given to [Discover].
+	Base         bool
+	Repositories []string
+	// Open opens the blob at the source. It waits for its turn, as
+	// Config.Jobs has it; what it returned has to be closed. The bytes are
+	// verified: reading from the start to the end fails with [oci.ErrMismatch],
+	// and then another place of the source, where there is one, is asked next.
+	Open oci.Source
+}
+
+// Discover reads the manifests of a set of images and of what refers to them,
+// just as [Run] would, and no blob. The target of a pair is what the image is
+// called in the set. base are the blobs that need not be read; nil means none.
+//
+// One image's failure does not stop the others. The error is then
+// [ErrIncomplete], and the report of the draft, which is never nil, says which
+// and why. Config.Target, OnExisting, Partial, Journal and Have are not used.
+func Discover(ctx context.Context, cfg Config, pairs []Pair, base map[oci.Digest]Held) (*Draft, error) {
+	d := &Draft{
+		base: base, manifests: map[oci.Digest]oci.Manifest{},
+		tags: map[ref.Ref]oci.Digest{}, blobs: map[oci.Digest]*draftBlob{},
+	}
+	cfg.Target, cfg.OnExisting, cfg.Journal, cfg.Have = drafting{d}, Overwrite, nil, nil
+	cfg.Partial = true // the tags of what was found are noted, whatever failed
+	cfg.Observe = discovering(cfg.Observe)
+	d.run = newRun(cfg, pairs)
+	err := d.run.run(ctx)
+	for _, b := range d.blobs {
+		slices.SortFunc(b.from, func(a, b ref.Name) int { return cmp.Compare(a.String(), b.String()) })
+	}
+	return d, err
+}
+
+// Report returns what became of the images: a blob that was opened and not read
+// to its end makes the images that need it fail, with the last error.
+func (d *Draft) Report() Report {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	failed := map[oci.Digest]error{} // :: manifest of an image → why
+	up := d.needed()
+	for digest, b := range d.blobs {
+		if b.err == nil {
+			continue
+		}
+		err := fmt.Errorf("read blob %s: %w", digest, b.err)
+		for _, m := range above(up, digest) {
+			failed[m] = err
+		}
+	}
+	rep := d.run.report()
+	for i, img := range d.run.images {
+		if err := failed[img.root.Digest]; err != nil && img.err == nil {
+			rep.Images[i].Result, rep.Images[i].Error = Failed, err.Error()
+			rep.Images[i].Class, rep.Images[i].Hint = Class(err), hintOf(err)
+			rep.Totals.Failed++
+		}
+	}
+	return rep
+}
+
+// Manifests returns all manifests of the set, by their digests in order.
+func (d *Draft) Manifests() []oci.Manifest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []oci.Manifest
+	for _, m := range d.manifests {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b oci.Manifest) int { return cmp.Compare(a.Digest, b.Digest) })
+	return all
+}
+
+// A Named is a manifest and what it is called.
+type Named struct {
+	Name   ref.Ref
+	Digest oci.Digest
+}
+
+// Named returns what the set calls its manifests, in order: the names of the
+// images that did not fail, and the tags that lead to what refers to them, as
+// cosign's do.
+func (d *Draft) Named() []Named {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []Named
+	for at, digest := range d.tags {
+		all = append(all, Named{at, digest})
+	}
+	for _, img := range d.run.images {
+		if img.err == nil {
+			all = append(all, Named{img.pair.Name(), img.root.Digest})
+		}
+	}
+	slices.SortFunc(all, func(a, b Named) int { return cmp.Compare(a.Name.String(), b.Name.String()) })
+	return slices.Compact(all)
+}
+
+// Blobs returns all blobs of the set, by their digests in order. What stays where
+// its URLs say, as foreign layers do, is not among them.
+func (d *Draft) Blobs() []DraftBlob {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []DraftBlob
+	for digest, b := range d.blobs {
+		one := DraftBlob{Digest: digest, Size: b.d.Size, Base: b.based}
+		if b.based {
+			one.Repositories = d.base[digest].Repositories
+		}
+		one.Open = func(ctx context.Context, off int64) (io.ReadCloser, error) { return d.open(ctx, b, off) }
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b DraftBlob) int { return cmp.Compare(a.Digest, b.Digest) })
+	return all
+}
+
+// open opens a blob where it is, in whichever of the repositories.
+func (d *Draft) open(ctx context.Context, b *draftBlob, off int64) (io.ReadCloser, error) {
+	if raw, ok := known(b.d); ok {
+		return &draftBody{ReadCloser: io.NopCloser(bytes.NewReader(raw[off:])), d: d, b: b, free: func() {}}, nil
+	}
+	free, err := d.run.sched.transfer(ctx, b.d.Size)
+	if err != nil {
+		return nil, err
+	}
+	for _, from := range b.from {
+		var rc io.ReadCloser
+		c := &content{g: &graph{run: d.run, img: b.image, from: from}, d: b.d, from: from, read: d.run.cfg.Source, hash: newFrontier(b.d)}
+		if rc, err = c.stream(ctx, off); err == nil {
+			return &draftBody{ReadCloser: rc, d: d, b: b, free: free}, nil
+		}
+		if !errors.Is(err, oci.ErrNotFound) && !errors.Is(err, oci.ErrDenied) && !errors.Is(err, oci.ErrUnauthorized) {
+			break
+		}
+	}
+	free()
+	d.ended(b, err)
+	return nil, err
+}
+
+// ended notes how the reading of a blob ended; nil is its end.
+func (d *Draft) ended(b *draftBlob, err error) {
+	d.mu.Lock()
+	first := err == nil && !b.read
+	b.err, b.read = err, b.read || err == nil
+	d.mu.Unlock()
+	if first {
+		d.run.observe(Event{Kind: BlobDone, Image: b.image.index, Digest: b.d.Digest, Bytes: b.d.Size})
+	}
+}
+
+// A draftBody is a blob that is read.
+type draftBody struct {
+	io.ReadCloser
+	d    *Draft
+	b    *draftBlob
+	free func() // nil once it was called
+}
+
+// Read notes how it ends.
+func (r *draftBody) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err == io.EOF {
+		r.d.ended(r.b, nil)
+	} else if err != nil {
+		r.d.ended(r.b, err)
+	}
+	return n, err
+}
+
+// Close gives the turn to the next one.
+func (r *draftBody) Close() error {
+	if r.free != nil {
+		r.free()
+		r.free = nil
+	}
+	return r.ReadCloser.Close()
+}
