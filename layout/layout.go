@@ -73,14 +73,7 @@ func check(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	var doc ispec.ImageLayout
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return oci.Errorf(oci.ErrInvalid, "", "read %s: %w", ispec.ImageLayoutFile, err)
-	}
-	if doc.Version != ispec.ImageLayoutVersion {
-		return oci.Errorf(oci.ErrUnsupported, "", "the layout's version is %q, only %s is known", doc.Version, ispec.ImageLayoutVersion)
-	}
-	return nil
+	return checkLayout(raw)
 }
 
 // Create opens a layout, and makes one where the directory is empty or not

@@ -17,3 +17,6 @@ func lock(f *os.File) error {
 		}
 	}
 }
+
+// tryLock is lock where waiting makes no sense.
+func tryLock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
