@@ -110,7 +110,10 @@ func ParseReceipt(data []byte) (Receipt, error) {
 		Version      *int            `json:"version"`
 		Repositories json.RawMessage `json:"repositories"`
 	}
-	if err := json.Unmarshal(data, &probe); err != nil || probe.Version == nil || probe.Repositories == nil {
+	if err := json.Unmarshal(data, &probe); err != nil {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrNoReceipt, err)
+	}
+	if probe.Version == nil || probe.Repositories == nil {
 		return Receipt{}, ErrNoReceipt
 	}
 	if *probe.Version != ReceiptVersion {
