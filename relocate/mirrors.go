@@ -155,7 +155,7 @@ func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
 	for _, f := range written {
 		data := f.Data
 		if takesComments(format) {
-			data = append([]byte(s.comment()), data...)
+			data = append([]byte(s.Comment()), data...)
 		}
 		files = append(files, File{Name: f.Name, Data: data})
 	}

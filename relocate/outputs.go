@@ -152,8 +152,9 @@ func marshal(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// comment is what the first line of a partial file says, with its line end.
-func (s Set) comment() string {
+// Comment is the first line of a file that leads to a set with missing images,
+// with its line end; "" where the set is whole.
+func (s Set) Comment() string {
 	if s.Missing == 0 {
 		return ""
 	}
@@ -164,7 +165,7 @@ func (s Set) comment() string {
 // lists take it.
 func (s Set) mappingText() []byte {
 	var b bytes.Buffer
-	b.WriteString(s.comment())
+	b.WriteString(s.Comment())
 	for _, p := range s.Images {
 		t := p.Target
 		t.Digest = ""
@@ -199,7 +200,7 @@ func (s Set) kustomize() ([]byte, error) {
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	var b bytes.Buffer
-	b.WriteString(s.comment() + "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages:\n")
+	b.WriteString(s.Comment() + "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages:\n")
 	for _, e := range entries {
 		fmt.Fprintf(&b, "- name: %s\n  newName: %s\n", quote(e.name), quote(e.to))
 		if e.tag != "" {
@@ -233,7 +234,7 @@ func quote(s string) string { return `"` + s + `"` }
 // kbld notes them.
 func (s Set) imagesLock() ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString(s.comment() + "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n")
+	b.WriteString(s.Comment() + "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n")
 	for _, p := range s.Images {
 		if p.Digest == "" {
 			return nil, errNoDigest(FormatImagesLock, p)
@@ -253,7 +254,7 @@ func (s Set) bundleLock() ([]byte, error) {
 		return nil, errNoDigest(FormatBundleLock, p)
 	}
 	return fmt.Appendf(nil, "%sapiVersion: imgpkg.carvel.dev/v1alpha1\nkind: BundleLock\nbundle:\n  image: %s\n  tag: %s\n",
-		s.comment(), quote(p.Target.Name.WithDigest(p.Digest).String()), quote(p.Target.Tag)), nil
+		s.Comment(), quote(p.Target.Name.WithDigest(p.Digest).String()), quote(p.Target.Tag)), nil
 }
 
 // errUnknownDigest says that a lock is asked for before the digests are known.
