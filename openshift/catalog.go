@@ -116,6 +116,8 @@ func label(s string) string {
 	}, strings.ToLower(s))
 }
 
+const updateServiceFile = "updateService.yaml"
+
 // updateService writes the UpdateService for the update graph, which knows the
 // releases of one repository.
 func (w *writer) updateService() {
@@ -140,7 +142,7 @@ func (w *writer) updateService() {
 	}
 	meta := metadata("update-service-oc-mirror")
 	meta["namespace"] = "openshift-update-service"
-	w.add("updateService.yaml", object{
+	w.add(updateServiceFile, object{
 		"apiVersion": "updateservice.operator.openshift.io/v1", "kind": "UpdateService", "metadata": meta,
 		"spec": object{"replicas": 2, "releases": first.String(), "graphDataImage": reference(graphs[0])},
 	})

@@ -64,6 +64,12 @@ func isSignature(key string) bool {
 	return err == nil && n != "" && n[0] != '0' && strings.Trim(n, "0123456789") == ""
 }
 
+// The ConfigMap is written twice, as oc-mirror does.
+const (
+	signatureYAML = "signature-configmap.yaml"
+	signatureJSON = "signature-configmap.json"
+)
+
 // maxConfigMap is how much data a ConfigMap may have (Kubernetes).
 const maxConfigMap = 1 << 20
 
@@ -86,10 +92,10 @@ func (w *writer) signatures() {
 	meta["namespace"] = "openshift-config-managed"
 	meta["labels"] = object{"release.openshift.io/verification-signatures": ""}
 	o := object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": data}
-	w.add("signature-configmap.yaml", o)
+	w.add(signatureYAML, o)
 	asJSON, err := marshalJSON(o)
 	if err != nil && w.err == nil {
 		w.err = err
 	}
-	w.files = append(w.files, relocate.File{Name: "signature-configmap.json", Data: asJSON})
+	w.files = append(w.files, relocate.File{Name: signatureJSON, Data: asJSON})
 }

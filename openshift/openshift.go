@@ -13,7 +13,9 @@ package openshift
 
 import (
 	"cmp"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
@@ -53,6 +55,16 @@ func Files(s relocate.Set) ([]relocate.File, []rules.Problem, error) {
 	}
 	slices.SortFunc(w.files, func(a, b relocate.File) int { return cmp.Compare(a.Name, b.Name) })
 	return w.files, w.warnings, nil
+}
+
+// Owns reports whether a file of that name is one that [Files] writes for some
+// set.
+func Owns(name string) bool {
+	switch name {
+	case digestMirrors.file, tagMirrors.file, updateServiceFile, signatureYAML, signatureJSON:
+		return true
+	}
+	return path.Ext(name) == ".yaml" && (strings.HasPrefix(name, "cs-") || strings.HasPrefix(name, "cc-"))
 }
 
 // A writer collects files.

@@ -59,9 +59,11 @@ const (
 	FormatBundleLock  = "bundle-lock"             // imgpkg's BundleLock of the one target
 )
 
-// EmitFormats returns the names of the formats that [Emit] knows.
+// EmitFormats returns the names of the formats that [Emit] knows. What OpenShift
+// reads is more than mirror configuration, and has a room of its own.
 func EmitFormats() []string {
-	return append([]string{FormatMapping, FormatMappingText, FormatKustomize, FormatImagesLock, FormatBundleLock}, conf.Writers()...)
+	return append([]string{FormatMapping, FormatMappingText, FormatKustomize, FormatImagesLock, FormatBundleLock},
+		slices.DeleteFunc(conf.Writers(), func(format string) bool { return format == "openshift" })...)
 }
 
 // An InexpressibleError says what a format cannot say about a set.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/entrepot/entrepot/document"
 	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/relocate"
 )
 
 // inputFlags say how inputs are read: what names the images.
@@ -65,6 +66,8 @@ type inputSet struct {
 	maps []document.Mapping
 	// stale is why the inputs are those of an earlier round; nil: they are not.
 	stale error
+	// extras are files that go with the images; see [relocate.Set.Extras].
+	extras []relocate.File
 }
 
 // options returns how documents are read, by the flags.

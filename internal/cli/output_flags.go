@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/openshift"
 	"github.com/entrepot/entrepot/relocate"
+	"github.com/entrepot/entrepot/rules"
 	"github.com/entrepot/entrepot/rules/conf"
 )
 
@@ -33,7 +35,12 @@ func (o *outputFlags) add(cmd *cobra.Command) {
 
 // emitHelp says which formats there are.
 func emitHelp() string {
-	return "FORMAT of --emit is one of " + strings.Join(relocate.EmitFormats(), ", ") + "."
+	return "FORMAT of --emit is one of " + strings.Join(emitFormats(), ", ") + "."
+}
+
+// emitFormats are the formats that are written, sorted.
+func emitFormats() []string {
+	return slices.Sorted(slices.Values(append(relocate.EmitFormats(), openshift.Format)))
 }
 
 // An emission is one --emit, or --map.
@@ -50,8 +57,8 @@ func (o *outputFlags) emissions() ([]emission, error) {
 		if !ok || format == "" || path == "" {
 			return nil, usageError(fmt.Errorf("--emit: %q is not FORMAT=PATH", arg), emitHelp())
 		}
-		if !slices.Contains(relocate.EmitFormats(), format) {
-			hint := suggest(format, relocate.EmitFormats())
+		if !slices.Contains(emitFormats(), format) {
+			hint := suggest(format, emitFormats())
 			if slices.Contains(conf.Formats(), format) {
 				hint = "it is only read; " + emitHelp()
 			}
@@ -74,6 +81,7 @@ type results struct {
 // files returns all files for a set of images. Locks are left out while the
 // digests are not known.
 func (o *results) files(s relocate.Set, known bool) ([]outFile, error) {
+	s.Extras = append(slices.Clip(s.Extras), o.set.extras...)
 	files, err := o.documents(s)
 	if err != nil {
 		return nil, err
@@ -82,14 +90,12 @@ func (o *results) files(s relocate.Set, known bool) ([]outFile, error) {
 		if !known && relocate.NeedsDigests(e.format) {
 			continue
 		}
-		out, warnings, err := relocate.Emit(s, e.format)
+		out, warnings, err := e.emit(s)
 		if err != nil {
 			return nil, emitError(e, err)
 		}
-		for _, w := range warnings {
-			if known { // said once
-				fmt.Fprintf(o.env.Stderr, "entrepot: warning: %s %s: %s\n", e.flag, e.format, w.Text)
-			}
+		if known { // said once
+			o.warn(e, append(warnings, e.leftovers(out)...))
 		}
 		for _, f := range out {
 			files = append(files, outFile{e.place(f.Name), f.Data})
@@ -98,10 +104,48 @@ func (o *results) files(s relocate.Set, known bool) ([]outFile, error) {
 	return files, unique(files)
 }
 
+// warn prints what is worth a word about a format.
+func (o *results) warn(e emission, warnings []rules.Problem) {
+	for _, w := range warnings {
+		fmt.Fprintf(o.env.Stderr, "entrepot: warning: %s %s: %s\n", e.flag, e.format, w.Text)
+		if w.Hint != "" {
+			fmt.Fprintf(o.env.Stderr, "entrepot: hint: %s\n", w.Hint)
+		}
+	}
+}
+
+// emit returns the files of a format.
+func (e emission) emit(s relocate.Set) ([]relocate.File, []rules.Problem, error) {
+	if e.format == openshift.Format {
+		return openshift.Files(s)
+	}
+	return relocate.Emit(s, e.format)
+}
+
+// leftovers warns of objects for a cluster that an earlier run wrote and this
+// one does not: who applies the directory applies them, too.
+func (e emission) leftovers(out []relocate.File) []rules.Problem {
+	if e.format != openshift.Format {
+		return nil
+	}
+	there, err := os.ReadDir(e.path)
+	if err != nil {
+		return nil // there is no such directory yet, or writing to it will say why
+	}
+	var all []rules.Problem
+	for _, f := range there {
+		written := slices.ContainsFunc(out, func(o relocate.File) bool { return o.Name == f.Name() })
+		if !written && openshift.Owns(f.Name()) {
+			all = append(all, rules.Problem{Text: filepath.Join(e.path, f.Name()) + " is of another set, and stays", Hint: "remove it before the directory is applied, or write to an empty one"})
+		}
+	}
+	return all
+}
+
 // place returns where a file of a format goes: PATH is the file, or the
 // directory that it is in.
 func (e emission) place(name string) string {
-	if conf.WritesDirectory(e.format) || strings.HasSuffix(e.path, "/") || isDir(e.path) {
+	if e.format == openshift.Format || conf.WritesDirectory(e.format) || strings.HasSuffix(e.path, "/") || isDir(e.path) {
 		return filepath.Join(e.path, filepath.FromSlash(name))
 	}
 	return e.path

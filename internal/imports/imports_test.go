@@ -31,7 +31,7 @@ var rooms = map[string][]string{
 	"proxy":            {"ref", "oci", "store"},
 	"layout":           {"ref", "oci"},
 	"relocate":         {"ref", "oci", "rules", "rules/conf"},
-	"openshift":        {"ref", "oci", "rules", "rules/conf", "relocate"},
+	"openshift":        {"ref", "rules", "rules/conf", "relocate"},
 	"registry":         {"ref", "oci"},
 	"document":         {"ref", "oci"},
 	"catalog":          {"ref", "oci"},
