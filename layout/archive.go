@@ -28,9 +28,13 @@ type Archive struct {
 	types   map[oci.Digest]string  // :: digest → the media type that index.json or the set says it has
 	made    map[oci.Digest][]byte  // :: digest → a manifest that no file holds
 	named   []named                // what index.json lists, in its order
-	set     SetManifest
-	base    map[oci.Digest]BaseBlob // :: digest → what was left out
-	layers  map[oci.Digest]string   // :: digest → media type; of docker-archive
+	// The same by the names that ask for them: the annotation as it is, the tag
+	// alone, and the whole name with its tag. :: name → each digest once
+	texts, tags, names map[string][]oci.Descriptor
+
+	set    SetManifest
+	base   map[oci.Digest]BaseBlob // :: digest → what was left out
+	layers map[oci.Digest]string   // :: digest → media type; of docker-archive
 
 	subjects func() *subjects // once; see archive_refs.go
 }
@@ -64,6 +68,7 @@ type named struct {
 // together; it names them. Whoever opened it closes it.
 func OpenArchive(paths ...string) (*Archive, error) {
 	a := &Archive{content: make(map[oci.Digest]extents), types: make(map[oci.Digest]string)}
+	a.texts, a.tags, a.names = make(map[string][]oci.Descriptor), make(map[string][]oci.Descriptor), make(map[string][]oci.Descriptor)
 	a.subjects = sync.OnceValue(a.findSubjects)
 	err := a.open(paths)
 	if err != nil {

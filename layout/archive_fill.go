@@ -127,6 +127,9 @@ func (f *filler) document(name string, data []byte) error {
 	if data == nil {
 		it.data = []byte{}
 	}
+	if len(data) > maxDocument {
+		return oci.Errorf(oci.ErrTooLarge, "", "%s would have %d bytes, and at most %d are read", name, len(data), int64(maxDocument))
+	}
 	if !f.place(it) || name == indexFile && len(f.bins) > 1 { // names are looked for in the first volume
 		return f.tooSmall(name, it.at.Size+int64(len(header))+line(name))
 	}

@@ -43,9 +43,24 @@ func (a *Archive) readIndex(v *volume) error {
 			a.types[d.Digest] = d.MediaType
 		}
 		text := d.Annotations[ispec.AnnotationRefName]
-		a.named = append(a.named, named{Entry{originalName(text, d.Annotations[annotationImage]), d}, text})
+		a.name(named{Entry{originalName(text, d.Annotations[annotationImage]), d}, text})
 	}
 	return nil
+}
+
+// name adds an entry of index.json.
+func (a *Archive) name(n named) {
+	a.named = append(a.named, n)
+	add := func(m map[string][]oci.Descriptor, key string) {
+		if key != "" && !slices.ContainsFunc(m[key], func(d oci.Descriptor) bool { return d.Digest == n.Descriptor.Digest }) {
+			m[key] = append(m[key], n.Descriptor)
+		}
+	}
+	add(a.texts, n.text)
+	add(a.tags, n.Ref.Tag)
+	if n.Ref.Name != (ref.Name{}) && n.Ref.Tag != "" {
+		add(a.names, n.Ref.WithTag(n.Ref.Tag).String())
+	}
 }
 
 // originalName returns the image that annotations name: whole where one of them
@@ -77,7 +92,7 @@ func (a *Archive) find(r ref.Ref) (oci.Descriptor, error) {
 	if r.Name == (ref.Name{}) {
 		found = a.bare(r.Tag)
 	} else {
-		found = a.matching(func(n named) bool { return n.Ref.Name == r.Name && n.Ref.Tag == r.Tag && r.Tag != "" })
+		found = a.names[r.String()]
 	}
 	switch {
 	case len(found) == 1:
@@ -102,21 +117,10 @@ func (a *Archive) bare(tag string) []oci.Descriptor {
 		}
 		return all
 	}
-	if found := a.matching(func(n named) bool { return n.text == tag }); len(found) > 0 {
-		return found[:1]
+	if found := a.texts[tag]; len(found) > 0 {
+		return found[:1] // the first of them, as others do
 	}
-	return a.matching(func(n named) bool { return n.Ref.Tag == tag })
-}
-
-// matching returns the descriptors of entries, each digest once.
-func (a *Archive) matching(is func(named) bool) []oci.Descriptor {
-	var found []oci.Descriptor
-	for _, n := range a.named {
-		if is(n) && !slices.ContainsFunc(found, func(d oci.Descriptor) bool { return d.Digest == n.Descriptor.Digest }) {
-			found = append(found, n.Descriptor)
-		}
-	}
-	return found
+	return a.tags[tag]
 }
 
 // list names the images for an error, at most ten of them.

@@ -36,7 +36,7 @@ const (
 	maxEntries = 1 << 18
 	// maxDocument bounds index.json and the like, in bytes: 30,000 blobs take
 	// 6 MB of set.json.
-	maxDocument = 64 << 20
+	maxDocument = 32 << 20
 	// maxName bounds the names that are remembered, in bytes.
 	maxName = 512
 	// maxLinks is how many links may lead from one to another.
