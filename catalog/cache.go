@@ -1,9 +1,6 @@
 package catalog
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // opm serves a catalog from a cache that was made when its image was built
 // (`opm serve DIR --cache-dir=CACHE`), and fails where the cache is not that of the
@@ -38,6 +35,7 @@ func withoutCache(command []string) (rest, dirs []string) {
 
 // cacheDirs returns the directories that an image's command takes for opm's cache.
 func cacheDirs(c imageConfig) []string {
-	_, dirs := withoutCache(slices.Concat(c.Config.Entrypoint, c.Config.Cmd))
-	return dirs
+	_, first := withoutCache(c.Config.Entrypoint)
+	_, second := withoutCache(c.Config.Cmd)
+	return append(first, second...)
 }
