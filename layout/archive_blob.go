@@ -60,7 +60,7 @@ func (o *output) fetch(ctx context.Context, i int, b SourceBlob) error {
 	for {
 		body, err := b.Open(ctx, 0)
 		if err != nil {
-			return err
+			return &sourceError{err}
 		}
 		err = o.copy(ctx, i, body, func(n int64) {
 			o.read.Add(n)
@@ -81,11 +81,22 @@ func (o *output) fetch(ctx context.Context, i int, b SourceBlob) error {
 	}
 }
 
+// A sourceError says that a blob could not be read, or is not what its digest
+// says. It is no reason not to write the others.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
 // copy writes what r gives to the blob's place and verifies it.
 func (o *output) copy(ctx context.Context, i int, r io.Reader, wrote func(int64)) error {
 	d := o.plan.blobs[i].Descriptor
 	s := o.spread(i, o.files, wrote)
-	return o.pour(ctx, s, oci.VerifyReader(r, d.Digest, d.Size))
+	err := o.pour(ctx, s, oci.VerifyReader(r, d.Digest, d.Size))
+	if err != nil && s.err == nil {
+		return &sourceError{err}
+	}
+	return err
 }
 
 // check hashes a blob where it is.
@@ -138,6 +149,7 @@ type spread struct {
 	sum    hash.Hash  // of the piece that is being written; nil where the blob's own digest is enough
 	n      int64      // of the first piece that are written
 	wrote  func(int64)
+	err    error // why something could not be written
 }
 
 func (s *spread) Write(p []byte) (n int, err error) {
@@ -149,6 +161,7 @@ func (s *spread) Write(p []byte) (n int, err error) {
 		part := p[n:min(int64(len(p)), int64(n)+it.at.Size-s.n)]
 		if s.files != nil {
 			if _, err := s.files[it.volume-1].WriteAt(part, it.at.Offset+s.n); err != nil {
+				s.err = err
 				return n, err
 			}
 		}

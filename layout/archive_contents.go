@@ -29,7 +29,7 @@ func newSorted(c Contents) (sorted, error) {
 		manifests: unique(c.Manifests, func(m oci.Manifest) string { return string(m.Digest) }),
 		base:      unique(c.Base, func(b BaseBlob) string { return string(b.Digest) }),
 		files:     unique(c.Files, func(f File) string { return f.Name }),
-		images:    unique(c.Images, func(i SetImage) string { return i.Name + " " + string(i.Digest) }),
+		images:    unique(c.Images, func(i SetImage) string { return i.Name + " " + string(i.Digest) + " " + i.Target }),
 	}
 	has := make(map[oci.Digest]bool, len(s.manifests))
 	for _, m := range s.manifests {

@@ -160,17 +160,25 @@ func (o *output) write(ctx context.Context) error {
 	return o.sync()
 }
 
-// blobs writes all blobs, several at once.
+// blobs writes all blobs, several at once. One that cannot be read does not stop
+// the others: they need not be read again by the next run.
 func (o *output) blobs(ctx context.Context) error {
+	lost := make([]error, len(o.plan.blobs))
 	group, inner := errgroup.WithContext(ctx)
 	group.SetLimit(o.cfg.jobs())
 	for _, i := range o.plan.largestFirst() {
 		if inner.Err() != nil {
 			break
 		}
-		group.Go(func() error { return o.blob(inner, i) })
+		group.Go(func() error {
+			err := o.blob(inner, i)
+			if _, ok := errors.AsType[*sourceError](err); ok && inner.Err() == nil {
+				lost[i], err = err, nil
+			}
+			return err
+		})
 	}
-	return cmp.Or(group.Wait(), ctx.Err())
+	return cmp.Or(group.Wait(), ctx.Err(), errors.Join(lost...))
 }
 
 func (o *output) sync() error {

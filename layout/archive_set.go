@@ -27,7 +27,8 @@ type SetManifest struct {
 type SetImage struct {
 	Name   string     `json:"name"` // the original reference, with everything that was said
 	Digest oci.Digest `json:"digest"`
-	Tag    string     `json:"tag,omitempty"` // the tag that it is to be kept by, where Name has none; "" leaves that to the reader
+	Tag    string     `json:"tag,omitempty"`    // the tag that it is to be kept by, where Name has none; "" leaves that to the reader
+	Target string     `json:"target,omitempty"` // where it is to go, as the input says it: a reference, or a path below where all go; "" leaves that to the reader
 }
 
 // SetContent is a manifest or a blob of a set.
