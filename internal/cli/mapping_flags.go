@@ -18,8 +18,13 @@ type mappingFlags struct {
 }
 
 func (m *mappingFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&m.to, "to", "", "put everything below this `PREFIX`: a registry, and a path in it")
+	m.addNaming(cmd)
+}
+
+// addNaming adds the flags for a command whose argument is the prefix.
+func (m *mappingFlags) addNaming(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&m.to, "to", "", "put everything below this `PREFIX`: a registry, and a path in it")
 	f.StringVar(&m.naming, "naming", relocate.DefaultNaming, "call images by this `SCHEME`: "+strings.Join(relocate.Namings(), "|"))
 	f.StringVar(&m.keepTag, "keep-tag", relocate.DefaultKeepTag, "`TEMPLATE` of the tags that keep images named by digest alone")
 	// Errors of registration are for flags that do not exist.

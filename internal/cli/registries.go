@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"strings"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -19,6 +21,7 @@ var (
 	_ oci.Lister        = registries{}
 	_ oci.SubjectLister = registries{}
 	_ oci.Ranger        = registries{}
+	_ oci.Deleter       = registries{}
 )
 
 func (r registries) Resolve(ctx context.Context, at ref.Ref) (oci.Descriptor, error) {
@@ -110,4 +113,51 @@ func (r registries) Tags(ctx context.Context, n ref.Name, after string) iter.Seq
 		return func(yield func(string, error) bool) { yield("", err) }
 	}
 	return e.Tags(ctx, n, after)
+}
+
+func (r registries) DeleteTag(ctx context.Context, n ref.Name, tag string) error {
+	e, err := r.to(n)
+	if err != nil {
+		return err
+	}
+	return e.DeleteTag(ctx, n, tag)
+}
+
+func (r registries) DeleteManifest(ctx context.Context, n ref.Name, d oci.Digest) error {
+	e, err := r.to(n)
+	if err != nil {
+		return err
+	}
+	return e.DeleteManifest(ctx, n, d)
+}
+
+func (r registries) DeleteBlob(ctx context.Context, n ref.Name, d oci.Digest) error {
+	e, err := r.to(n)
+	if err != nil {
+		return err
+	}
+	return e.DeleteBlob(ctx, n, d)
+}
+
+// repositories lists those of a registry that are below a prefix.
+func (r registries) repositories(ctx context.Context, prefix ref.Name) ([]ref.Name, error) {
+	e, err := r.to(ref.Name{Host: prefix.Host, Path: cmp.Or(prefix.Path, "x")})
+	if err != nil {
+		return nil, err
+	}
+	var all []ref.Name
+	for path, err := range e.Repositories(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if n := (ref.Name{Host: prefix.Host, Path: path}); isBelow(n, prefix) && ref.ValidPath(path) {
+			all = append(all, n)
+		}
+	}
+	return all, nil
+}
+
+// isBelow reports whether a repository is below a prefix.
+func isBelow(n, prefix ref.Name) bool {
+	return n.Host == prefix.Host && (prefix.Path == "" || strings.HasPrefix(n.Path, prefix.Path+"/"))
 }

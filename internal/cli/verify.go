@@ -118,7 +118,7 @@ func mapped(maps []document.Mapping, below ref.Name) (refs []ref.Ref, strangers 
 	for _, m := range maps {
 		for from, to := range m {
 			r, err := ref.Parse(to) // as the mapping was read, it is one
-			if err != nil || r.Host != below.Host || below.Path != "" && !strings.HasPrefix(r.Path, below.Path+"/") {
+			if err != nil || !isBelow(r.Name, below) {
 				strangers = append(strangers, to)
 				continue
 			}
