@@ -45,8 +45,10 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return nil
 		}
 		hint := "see '" + cmd.CommandPath() + " --help'"
-		if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
-			hint = "did you mean '" + strings.Join(names, "' or '") + "'?"
+		if len(args) > 0 {
+			if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+				hint = "did you mean '" + strings.Join(names, "' or '") + "'?"
+			}
 		}
 		return usageError(err, hint)
 	}
