@@ -105,7 +105,7 @@ func (f *forecaster) image(ctx context.Context, img *foreseen) error {
 		return f.cfg.unkept(ctx, img.pair, err)
 	}
 	img.digest, img.blobs = m.Digest, make(map[oci.Digest]*blobSeen)
-	if err := f.walk(ctx, img, m, len(f.cfg.Platforms) > 0, 0); err != nil {
+	if err := f.walk(ctx, img, m, len(f.cfg.platforms(img.pair)) > 0, 0); err != nil {
 		return err
 	}
 	to := img.pair.Target
@@ -141,7 +141,7 @@ func (f *forecaster) walk(ctx context.Context, img *foreseen, m oci.Manifest, sp
 		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
 	}
 	if sparse {
-		links.Manifests = f.cfg.chosen(links.Manifests)
+		links.Manifests = chosen(f.cfg.platforms(img.pair), links.Manifests)
 	}
 	for _, d := range links.Blobs() {
 		img.blobs[d.Digest] = &blobSeen{size: d.Size}

@@ -51,13 +51,21 @@ const (
 	attestationType = "vnd.docker.reference.type"
 )
 
+// platforms returns those that are wanted of an image; none means all.
+func (c Config) platforms(p Pair) []Platform {
+	if len(p.Platforms) > 0 {
+		return p.Platforms
+	}
+	return c.Platforms
+}
+
 // chosen returns the images of an index that are wanted, with the attestations
 // that go with them.
-func (c Config) chosen(all []oci.Descriptor) []oci.Descriptor {
+func chosen(wanted []Platform, all []oci.Descriptor) []oci.Descriptor {
 	var some []oci.Descriptor
 	taken := map[string]bool{}
 	for _, d := range all {
-		if slices.ContainsFunc(c.Platforms, func(p Platform) bool { return p.matches(d.Platform) }) {
+		if slices.ContainsFunc(wanted, func(p Platform) bool { return p.matches(d.Platform) }) {
 			some = append(some, d)
 			taken[string(d.Digest)] = true
 		}
@@ -70,19 +78,20 @@ func (c Config) chosen(all []oci.Descriptor) []oci.Descriptor {
 	return some
 }
 
-// scope says what of an index a run copies, "" for all. What was finished for
-// one scope is not finished for another.
-func (r *run) scope() string {
-	if len(r.cfg.Platforms) == 0 {
+// scope says what of an index is copied, "" for all. What was finished for one
+// scope is not finished for another.
+func (c Config) scope(p Pair) string {
+	wanted := c.platforms(p)
+	if len(wanted) == 0 {
 		return ""
 	}
 	var names []string
-	for _, p := range r.cfg.Platforms {
+	for _, p := range wanted {
 		names = append(names, p.String())
 	}
 	slices.Sort(names)
 	s := strings.Join(slices.Compact(names), ",")
-	if r.cfg.TrimIndex {
+	if c.TrimIndex {
 		s += " trimmed"
 	}
 	return s
@@ -90,16 +99,17 @@ func (r *run) scope() string {
 
 // prepare applies the choice of platforms to the image.
 func (g *graph) prepare(context.Context) error {
-	if len(g.cfg.Platforms) == 0 || !oci.IsIndex(g.img.root.MediaType) {
+	wanted := g.cfg.platforms(g.img.pair)
+	if len(wanted) == 0 || !oci.IsIndex(g.img.root.MediaType) {
 		return nil
 	}
 	links, err := g.img.root.Links()
 	if err != nil {
 		return err
 	}
-	some := g.cfg.chosen(links.Manifests)
+	some := chosen(wanted, links.Manifests)
 	if len(some) == 0 {
-		return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has no platform of %s; it has %s", g.scope(), platformsOf(links.Manifests))
+		return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has no platform of %s; it has %s", g.cfg.scope(g.img.pair), platformsOf(links.Manifests))
 	}
 	if len(some) == len(links.Manifests) {
 		return nil

@@ -143,6 +143,25 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
+// TestPlatformOfAnImage copies different platforms of two images in one run.
+func TestPlatformOfAnImage(t *testing.T) {
+	b := newBench(t)
+	index := b.platforms("app/a", "v1")
+	one, other := b.pair("app/a:v1", "x/one:v1"), b.pair("app/a:v1", "x/other:v1")
+	one.Platforms = []relocate.Platform{{OS: "linux", Architecture: "arm64"}}
+	cfg := b.config()
+	cfg.Platforms = []relocate.Platform{{OS: "linux", Architecture: "amd64"}}
+	b.run(cfg, one, other)
+	for repo, want := range map[string]int{"x/one": 1, "x/other": 0} {
+		for i, child := range index.Children[:2] {
+			_, err := b.closure(repo, string(child.Digest))
+			if there := err == nil; there != (i == want) {
+				t.Errorf("%s has the platform %d: %v, %v", repo, i, there, err)
+			}
+		}
+	}
+}
+
 // TestSparseRefused holds that a target which wants whole indexes gives a hint
 // (decision 22).
 func TestSparseRefused(t *testing.T) {

@@ -26,8 +26,14 @@ type Mention struct {
 	Differs func(got ref.Digest) error
 	// Target is where the input itself says that the image goes, "" where it
 	// leaves that to the naming: a reference, or a path below the naming's
-	// prefix. Without a tag it gets the source's.
+	// prefix. Without a tag it gets the source's. What begins with a slash is
+	// such a path in any case, and with a colon a tag in the repository that the
+	// naming gives.
 	Target string
+	// Platforms are the images of an index that are wanted; none means those of
+	// the run. Of an image that is mentioned several times all are copied that
+	// one of the mentions wants.
+	Platforms []Platform
 	// Role says what the image is for; "" for nothing in particular.
 	Role Role
 	// At is where it stands, for errors: "images.txt:3"; may be empty.
@@ -52,6 +58,9 @@ type Pair struct {
 	Spellings []string
 	// Role says what the image is for: the roles of all that name it.
 	Role Role
+	// Platforms are the images of an index that are copied; none means those of
+	// [Config].
+	Platforms []Platform
 
 	// named says that the input named the target; several sources may then
 	// share a repository.
@@ -178,6 +187,11 @@ func (m *matcher) add(mention Mention) error {
 
 // mentioned notes that the image is named once more.
 func (p *Pair) mentioned(m Mention) {
+	if first := len(p.Spellings) == 0; first || len(m.Platforms) == 0 {
+		p.Platforms = slices.Clone(m.Platforms)
+	} else if len(p.Platforms) > 0 {
+		p.Platforms = append(p.Platforms, m.Platforms...)
+	}
 	p.Spellings = append(p.Spellings, m.Written)
 	p.Role = p.Role.And(m.Role)
 }
@@ -244,6 +258,8 @@ func (m *matcher) pairs() []Pair {
 		for _, p := range all {
 			slices.Sort(p.Spellings)
 			p.Spellings = slices.Compact(p.Spellings)
+			slices.SortFunc(p.Platforms, func(a, b Platform) int { return cmp.Compare(a.String(), b.String()) })
+			p.Platforms = slices.Compact(p.Platforms)
 			if p.Target.Path != "" { // otherwise it is among the conflicts
 				pairs = append(pairs, *p)
 			}
@@ -260,8 +276,15 @@ func (m *matcher) pairs() []Pair {
 // is a path below the prefix.
 func (n *Naming) explicit(source ref.Ref, target string) (ref.Ref, error) {
 	full := target
-	if host, _, ok := strings.Cut(target, "/"); !ok || !looksLikeHost(host) {
-		full = n.below(target).String()
+	switch host, _, ok := strings.Cut(target, "/"); {
+	case strings.HasPrefix(target, ":"):
+		own, err := n.Target(source)
+		if err != nil {
+			return ref.Ref{}, err
+		}
+		full = own.Name.String() + target
+	case !ok || !looksLikeHost(host):
+		full = n.below(strings.TrimPrefix(target, "/")).String()
 	}
 	t, err := ref.Parse(full)
 	if err != nil {

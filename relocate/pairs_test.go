@@ -183,3 +183,37 @@ func TestFlatIsOneToOne(t *testing.T) {
 		}
 	}
 }
+
+// TestPairsBelow holds how an input names a path, or a tag, and nothing else.
+func TestPairsBelow(t *testing.T) {
+	n := naming(t, "host-path", "r.io/m")
+	got, err := Pairs(mentions("a.io/x:1=/my.org/x", "a.io/y:1=:v7", "a.io/z@"+digestA+"=:v8", "a.io/w:1=/w:9"), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"a.io/w:1 > r.io/m/w:9 (a.io/w:1)",
+		"a.io/x:1 > r.io/m/my.org/x:1 (a.io/x:1)",
+		"a.io/y:1 > r.io/m/a.io/y:v7 (a.io/y:1)",
+		"a.io/z@" + digestA + " > r.io/m/a.io/z:v8@" + digestA + " (a.io/z@" + digestA + ")",
+	}
+	if diff := cmp.Diff(want, show(got)); diff != "" {
+		t.Errorf("pairs (-want +got):\n%s", diff)
+	}
+}
+
+// TestPairsPlatforms holds that an image has all platforms that one of its
+// mentions wants.
+func TestPairsPlatforms(t *testing.T) {
+	arm, amd := Platform{OS: "linux", Architecture: "arm64"}, Platform{OS: "linux", Architecture: "amd64"}
+	got, err := Pairs([]Mention{
+		{Written: "a.io/a:1", Platforms: []Platform{arm}}, {Written: "a.io/a:1", Platforms: []Platform{amd, arm}},
+		{Written: "a.io/b:1", Platforms: []Platform{arm}}, {Written: "a.io/b:1"}, {Written: "a.io/b:1", Platforms: []Platform{amd}},
+	}, naming(t, "", "r.io/m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]Platform{{amd, arm}, nil}, [][]Platform{got[0].Platforms, got[1].Platforms}); diff != "" {
+		t.Errorf("platforms (-want +got):\n%s", diff)
+	}
+}

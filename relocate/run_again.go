@@ -96,7 +96,7 @@ func (r *run) recordOf(img *image) (finished, error) {
 		return finished{}, nil
 	}
 	to := img.pair.Target.Name
-	one := finished{Host: to.Host, Repo: to.Path, Digest: img.source.Digest, Scope: r.scope()}
+	one := finished{Host: to.Host, Repo: to.Path, Digest: img.source.Digest, Scope: r.cfg.scope(img.pair)}
 	if img.root.Digest != img.source.Digest {
 		one.Becomes = img.root.Digest
 	}

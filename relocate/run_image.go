@@ -189,7 +189,7 @@ func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 		return false, fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
 	}
 	img.asked = true
-	img.was = r.cfg.Have.find(dst.Name, d.Digest, r.scope())
+	img.was = r.cfg.Have.find(dst.Name, d.Digest, r.cfg.scope(img.pair))
 	if img.existing == "" || img.was == nil || cmp.Or(img.was.Becomes, d.Digest) != img.existing {
 		return false, nil
 	}

@@ -91,7 +91,7 @@ func (v *verifier) walk(ctx context.Context, n ref.Name, m oci.Manifest, one *Ve
 		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
 	}
 	if sparse {
-		links.Manifests = Config{Platforms: v.cfg.Platforms}.chosen(links.Manifests)
+		links.Manifests = chosen(v.cfg.Platforms, links.Manifests)
 	}
 	blobs := links.Blobs()
 	for _, d := range links.Manifests {
