@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/imageset"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
 )
@@ -24,6 +25,8 @@ type inputFlags struct {
 	find    string   // env,args,annotations,configmaps
 	helm    string   // what renders charts: a program, "none", "" for helm where there is one
 	values  []string // files of values for it
+	graph   []string // update graphs of releases
+	use     setUse
 
 	// fetch reads a bundle from a registry; nil where nothing is contacted.
 	fetch func(ref.Ref) (document.Input, error)
@@ -39,6 +42,7 @@ func (f *inputFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.find, "find", "", "find images also in these `PLACES` of Kubernetes objects: env,args,annotations,configmaps")
 	fl.StringVar(&f.helm, "helm", "", "render charts with this `PROGRAM`; none does not (default: helm, where it is installed)")
 	fl.StringArrayVar(&f.values, "values", nil, "render charts with the values of this `FILE`; may be given several times")
+	fl.StringArrayVar(&f.graph, "graph", nil, "the update graph of releases, and the data of its image, are in this `FILE|URL`; may be given twice")
 	// Errors of registration are for flags that do not exist.
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindNames(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -46,7 +50,7 @@ func (f *inputFlags) add(cmd *cobra.Command) {
 // kindNames are the kinds of input, sorted.
 func kindNames() []string {
 	var names []string
-	for _, k := range document.Kinds() {
+	for _, k := range kinds() {
 		names = append(names, string(k))
 	}
 	return names
@@ -64,6 +68,11 @@ type inputSet struct {
 	docs []*document.Document
 	// maps are the earlier relocations that the images went through, in order.
 	maps []document.Mapping
+	// sets are the image sets among the inputs, and images theirs, once they were
+	// asked for; volume is how large they want an archive's files, 0 for any size.
+	sets   []*imageset.Config
+	images []imageset.Image
+	volume int64
 	// stale is why the inputs are those of an earlier round; nil: they are not.
 	stale error
 	// extras are files that go with the images; see [relocate.Set.Extras].
@@ -108,6 +117,10 @@ func (f *inputFlags) read(env Env, args []string, opts document.Options) (*input
 	set := &inputSet{}
 	if set.maps, err = readMappings(f.through); err != nil {
 		return nil, err
+	}
+	ins, set.sets, err = f.sets(env, ins)
+	if err != nil {
+		return nil, documentError(env, err)
 	}
 	docs, skipped, err := document.ReadAll(ins, opts)
 	for _, n := range skipped {

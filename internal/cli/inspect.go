@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -24,7 +26,8 @@ func newInspectCmd(env Env) *cobra.Command {
 		Short: "List the images that documents name, and where",
 		Long: `Inspect reads documents and prints each mention of an image: the reference as it
 is written, the file and line, and the field. Nothing is contacted, but for a
-bundle that is in a registry: its images are then where it is.
+bundle that is in a registry: its images are then where it is; and for what an
+image set names its images by: catalogs, releases, charts.
 
 ` + kindsHelp() + `
 
@@ -37,8 +40,7 @@ Exit codes: 0 done, 1 an input cannot be read, 2 the command line is wrong.`,
   entrepot inspect bundle.json --through relocation-mapping.json`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.fetch = readOnly(opts.sourceFlags, opts.networkFlags).bundles(cmd.Context(), env)
-			return inspect(env, opts, args)
+			return inspect(cmd.Context(), env, opts, args)
 		},
 	}
 	opts.inputFlags.add(cmd)
@@ -59,33 +61,52 @@ type mentionJSON struct {
 	At         string `json:"at"`                 // file:line
 	Field      string `json:"field"`
 	Kind       string `json:"kind"`
+	// Of an image set: what the image is for, and which platforms are wanted.
+	Role      string   `json:"role,omitempty"`
+	Platforms []string `json:"platforms,omitempty"`
 }
 
 // inspect prints the images of the inputs.
-func inspect(env Env, opts inspectOptions, args []string) error {
+func inspect(ctx context.Context, env Env, opts inspectOptions, args []string) error {
 	how, err := opts.options()
 	if err != nil {
 		return err
 	}
+	t := readOnly(opts.sourceFlags, opts.networkFlags)
+	opts.fetch, opts.use = t.bundles(ctx, env), anySets
 	set, err := opts.inputFlags.read(env, args, how)
 	if err != nil {
 		return err
 	}
+	if err := t.expandInputs(ctx, env, set, &opts.inputFlags, how); err != nil {
+		return err
+	}
 	p := printer{out: env.Stdout, json: opts.json}
 	table := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	for _, d := range set.docs {
-		for _, i := range d.Images() {
-			m := mention(i, set.from(d, i.Ref))
-			if opts.json {
-				if err := p.writeJSON(m); err != nil {
-					return err
-				}
-				continue
+	for _, m := range set.all() {
+		if opts.json {
+			if err := p.writeJSON(m); err != nil {
+				return err
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\n", m.places(), m.At, m.Field)
+			continue
 		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", m.places(), m.At, strings.TrimSpace(m.Field+" "+m.Role))
 	}
 	return table.Flush()
+}
+
+// all returns the images of the inputs as they are printed.
+func (s *inputSet) all() []mentionJSON {
+	var all []mentionJSON
+	for _, d := range s.docs {
+		for _, i := range d.Images() {
+			all = append(all, mention(i, s.from(d, i.Ref)))
+		}
+	}
+	for _, i := range s.images {
+		all = append(all, setJSON(s, i))
+	}
+	return all
 }
 
 // mention returns what is printed of an image.

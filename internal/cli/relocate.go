@@ -248,7 +248,7 @@ func (r *relocation) write(pairs []relocate.Pair, rep *relocate.Report) error {
 // mentions returns what the documents name, where each image is now, with the
 // images that selectors find at their registries.
 func (s *inputSet) mentions(ctx context.Context, source any) ([]relocate.Mention, error) {
-	var all []relocate.Mention
+	all := s.ofSets()
 	for _, d := range s.docs {
 		images := d.Images()
 		for _, sel := range d.Selectors() {

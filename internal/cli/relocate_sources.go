@@ -14,11 +14,11 @@ import (
 )
 
 // intake reads the inputs of a command that copies, and opens what their images
-// are copied from and to. A registry is asked for a bundle that is there, and for
-// nothing else. Inputs that cannot be read are those of an earlier round, where
+// are copied from and to. A registry is asked for a bundle that is there, for what
+// an image set names its images by, and for nothing else. Inputs that cannot be read are those of an earlier round, where
 // there was one. Whoever calls it closes the transfer.
 func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how document.Options, args []string) (*inputSet, *transfer, error) {
-	in.fetch = t.bundleOrImage(ctx, env)
+	in.fetch, in.use = t.bundleOrImage(ctx, env), max(in.use, copySets)
 	set, err := in.read(env, args, how)
 	if err != nil && in.earlier == nil {
 		return nil, nil, err
@@ -30,7 +30,14 @@ func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how
 	}
 	t.networkFlags.extend(set.docs)
 	x, err := t.open(env)
-	return set, x, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.expand(ctx, set, in, how, x); err != nil {
+		x.close()
+		return nil, nil, err
+	}
+	return set, x, nil
 }
 
 // bundleOrImage reads an input in a registry: a bundle, or what is none as a list

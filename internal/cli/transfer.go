@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/oci"
@@ -24,7 +25,8 @@ type transfer struct {
 	target *network
 	// from and to are where images are; the zero values are registries.
 	from, to location
-	local    bool // the target is here: it is asked what it has, and nothing is remembered of it
+	closers  []func() error // of what images are read from
+	local    bool           // the target is here: it is asked what it has, and nothing is remembered of it
 
 	round int            // of --watch, from 1; 0 where there are none
 	have  *relocate.Have // remembers between rounds where there is no file to; nil: nothing does
@@ -63,6 +65,9 @@ func (t *transferFlags) open(env Env) (*transfer, error) {
 }
 
 func (x *transfer) close() {
+	for _, c := range slices.Backward(x.closers) {
+		_ = c() // it was only read
+	}
 	for _, n := range []*network{x.source, x.target} {
 		if n != nil {
 			n.client.Close() // never fails
