@@ -29,6 +29,7 @@ type SetImage struct {
 	Digest oci.Digest `json:"digest"`
 	Tag    string     `json:"tag,omitempty"`    // the tag that it is to be kept by, where Name has none; "" leaves that to the reader
 	Target string     `json:"target,omitempty"` // where it is to go, as the input says it: a reference, or a path below where all go; "" leaves that to the reader
+	Role   string     `json:"role,omitempty"`   // what it is for, as relocate.Role has it
 }
 
 // SetContent is a manifest or a blob of a set.
