@@ -36,7 +36,7 @@ func Check(s relocate.Set, files []relocate.File) error {
 	}
 	f := follower{set: rules.New(c), dialect: d, held: held(s)}
 	for _, p := range s.Images {
-		if only(p.Role) {
+		if p.Role.Apart() {
 			continue
 		}
 		for _, r := range lookedFor(p) {

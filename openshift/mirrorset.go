@@ -67,7 +67,7 @@ func (m mirrors) add(category string, from, to ref.Name) {
 func (w *writer) mirrorSets() {
 	digests, tags := mirrors{}, mirrors{}
 	for _, p := range w.set.Images {
-		if only(p.Role) || !w.expressible(p) {
+		if p.Role.Apart() || !w.expressible(p) {
 			continue
 		}
 		if remade(p) {

@@ -115,12 +115,6 @@ func (w *writer) target() string {
 	return w.set.Images[0].Target.Host
 }
 
-// only reports whether an image is for nothing but catalogs and update graphs:
-// the cluster is told of these by other objects than the mirror sets.
-func only(r relocate.Role) bool {
-	return r == relocate.Catalog || r == relocate.UpdateGraph || r == relocate.Catalog.And(relocate.UpdateGraph)
-}
-
 // reference is what an object calls an image at the target: by its tag, so that
 // the cluster notices a new one, or by its digest where the inputs name it by
 // that alone.

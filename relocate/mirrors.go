@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
@@ -125,7 +126,46 @@ func (s Set) endpoint(m rules.Match, place ref.Name) rules.Endpoint {
 }
 
 // mirrors writes mirror configuration in one of the formats of rules/conf.
+// Catalogs and update graphs that a format cannot lead to are left out, with a
+// warning: what clusters are told of them has their names at the target.
 func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
+	s, left := s.without(func(p Placed) bool { return p.Role.Apart() && !p.found() })
+	files, warnings, err := s.configuration(format)
+	if _, ok := errors.AsType[*InexpressibleError](err); ok {
+		rest, more := s.without(func(p Placed) bool { return p.Role.Apart() })
+		if len(more) > 0 {
+			left = append(left, more...)
+			files, warnings, err = rest.configuration(format)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return files, append(left, warnings...), nil
+}
+
+// found reports whether an image may be found by its original name: it has the
+// same tag and the same digest at the target.
+func (p Placed) found() bool {
+	d := p.Name().Digest
+	return p.keeps() && (d == "" || p.Digest == "" || p.Digest == d)
+}
+
+// without returns the set without some images, with a warning for each.
+func (s Set) without(these func(Placed) bool) (Set, []rules.Problem) {
+	var warnings []rules.Problem
+	s.Images = slices.DeleteFunc(slices.Clone(s.Images), func(p Placed) bool {
+		if !these(p) {
+			return false
+		}
+		warnings = append(warnings, rules.Problem{Text: fmt.Sprintf("%s is not found by that name, but by %s", p.Name(), p.Target)})
+		return true
+	})
+	return s, warnings
+}
+
+// configuration writes mirror configuration for all images.
+func (s Set) configuration(format string) ([]File, []rules.Problem, error) {
 	c, err := s.rulesFor(format)
 	if e, ok := errors.AsType[*InexpressibleError](err); ok {
 		e.Format = format

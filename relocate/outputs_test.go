@@ -149,6 +149,40 @@ func TestEmitFlattened(t *testing.T) {
 	}
 }
 
+// TestEmitApart: a catalog that is another image at the target does not keep
+// the rest of its set from being found.
+func TestEmitApart(t *testing.T) {
+	s := set(t, "host-path", "quay.io/a:1", "quay.io/index:v4=mine/index:v5", "quay.io/filtered@"+digestA, "quay.io/whole@"+digestB)
+	for i := range s.Images {
+		if s.Images[i].Source.Path != "a" {
+			s.Images[i].Role = Catalog
+		}
+		s.Images[i].Digest = digestB
+	}
+	for _, format := range []string{"registries.conf", "hosts.toml", "k3s"} {
+		files, warnings, err := Emit(s, format)
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%s: got %v, %v", format, files, err)
+		}
+		if len(warnings) != 2 || !strings.Contains(warnings[0].Text, "quay.io/filtered@") || !strings.Contains(warnings[1].Text, "quay.io/index:v4 is not found") {
+			t.Errorf("%s: warnings: %v", format, warnings)
+		}
+	}
+	// hosts.toml has no place for one repository of a registry.
+	elsewhere := set(t, "host-path", "quay.io/a:1", "quay.io/index:v4=mine/index:v4")
+	elsewhere.Images[1].Role = Catalog
+	for format, want := range map[string]int{"hosts.toml": 1, "registries.conf": 0} {
+		if _, warnings, err := Emit(elsewhere, format); err != nil || len(warnings) != want {
+			t.Errorf("%s: got %v, %v", format, warnings, err)
+		}
+	}
+	s.Images[1].Role = s.Images[1].Role.And(Additional)
+	s.Images[2].Role = s.Images[2].Role.And(Additional)
+	if _, _, err := Emit(s, "registries.conf"); !isInexpressible(err, "quay.io/index:v4 gets another tag") {
+		t.Errorf("an image of its own: got %v", err)
+	}
+}
+
 // TestEmitOtherForms: k3s renames repositories below a host, and pack has one
 // place for a registry and no other after it.
 func TestEmitOtherForms(t *testing.T) {

@@ -55,6 +55,13 @@ func (r Role) Has(other Role) bool {
 	return false
 }
 
+// Apart reports whether an image is for nothing but catalogs and update graphs:
+// a cluster is told of these by objects with their names at the target, and does
+// not look for the original ones.
+func (r Role) Apart() bool {
+	return r == Catalog || r == UpdateGraph || r == Catalog.And(UpdateGraph)
+}
+
 // And returns both roles together.
 func (r Role) And(other Role) Role {
 	var all []string

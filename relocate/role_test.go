@@ -48,3 +48,13 @@ func TestPairsHaveTheRolesOfAllMentions(t *testing.T) {
 		}
 	}
 }
+
+func TestRoleApart(t *testing.T) {
+	for r, want := range map[Role]bool{
+		"": false, Catalog: true, UpdateGraph: true, Catalog.And(UpdateGraph): true, ReleaseImage: false, Catalog.And(Additional): false,
+	} {
+		if got := r.Apart(); got != want {
+			t.Errorf("%q: got %v, want %v", r, got, want)
+		}
+	}
+}
