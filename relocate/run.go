@@ -102,6 +102,8 @@ type run struct {
 	tags      flights[ref.Name, *tagList]    // tags of the source's repositories
 	set       flights[ref.Ref, struct{}]     // tags of the target, with the digests that they get
 	sched     *scheduler
+	survey    survey
+	feeds     *gate    // who may feed several repositories at once: one
 	listed    sync.Map // :: referrer at the target → struct{}; the target lists it by itself
 
 	kept   atomic.Int64 // bytes of manifests that are kept for other images
@@ -115,7 +117,7 @@ type placed struct {
 }
 
 func newRun(cfg Config, pairs []Pair) *run {
-	r := &run{cfg: cfg, log: cfg.Log, sched: newScheduler(cfg.Jobs)}
+	r := &run{cfg: cfg, log: cfg.Log, sched: newScheduler(cfg.Jobs), feeds: newGate(1)}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -125,6 +127,7 @@ func newRun(cfg Config, pairs []Pair) *run {
 	r.started = r.cfg.Now()
 	for i, p := range pairs {
 		r.images = append(r.images, &image{pair: p, index: i})
+		r.blobs.ways.several = r.blobs.ways.several || p.Target.Name != pairs[0].Target.Name
 	}
 	return r
 }

@@ -240,7 +240,7 @@ func (b *blobs) settle(d oci.Descriptor, home ref.Name) {
 	one := b.get(d)
 	f := &flight[how]{done: make(chan struct{}), value: wasThere}
 	close(f.done)
-	one.home, one.in[home] = home, f
+	one.home, one.in[home], one.base = home, f, true
 }
 
 // nowhere is a target that has nothing, takes everything and keeps nothing of

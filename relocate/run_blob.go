@@ -15,6 +15,8 @@ import (
 // blob first becomes its home; all others mount it from there, and wait until
 // they can. The zero value knows nothing.
 type blobs struct {
+	ways ways // what the target's registries do with what is there
+
 	mu sync.Mutex           // guards what follows
 	m  map[oci.Digest]*blob // :: digest → where it is
 }
@@ -24,6 +26,8 @@ type blob struct {
 	home   ref.Name                  // the first repository that had it; no path: none yet
 	leader chan struct{}             // closed when the upload to the first repository is over; nil where there is none
 	in     map[ref.Name]*flight[how] // :: repository → what is under way, or done
+	base   bool                      // the source does not have it
+	fed    map[ref.Name]bool         // :: repository → it was pushed there together with another one
 }
 
 // How a blob got to where it is.
@@ -68,7 +72,7 @@ func (b *blobs) place(ctx context.Context, n ref.Name, d oci.Descriptor, put fun
 // fly waits for a home, or makes one. The caller holds the mutex, and holds it
 // again afterwards.
 func (b *blobs) fly(ctx context.Context, one *blob, put func(home ref.Name) (how, error)) (how, error) {
-	for one.home.Path == "" && one.leader != nil {
+	for b.homeOf(one).Path == "" && one.leader != nil {
 		leader := one.leader
 		b.mu.Unlock()
 		var err error
@@ -82,7 +86,7 @@ func (b *blobs) fly(ctx context.Context, one *blob, put func(home ref.Name) (how
 			return 0, err
 		}
 	}
-	home := one.home
+	home := b.homeOf(one)
 	if home.Path == "" {
 		leader := make(chan struct{})
 		one.leader = leader
@@ -116,9 +120,38 @@ func (b *blobs) forget(n ref.Name, d oci.Digest) {
 		return
 	}
 	delete(one.in, n)
+	delete(one.fed, n)
 	if one.home == n {
 		one.home = ref.Name{}
 	}
+}
+
+// homeOf returns where a blob is mounted or read from: nowhere, where its home
+// would not help. The caller holds the mutex.
+func (b *blobs) homeOf(one *blob) ref.Name {
+	if one.home.Path != "" && !one.base && b.ways.of(one.home.Host).useless() {
+		return ref.Name{}
+	}
+	return one.home
+}
+
+// feed notes that a repository was fed together with another one.
+func (b *blobs) feed(n ref.Name, d oci.Descriptor) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.get(d)
+	if one.fed == nil {
+		one.fed = make(map[ref.Name]bool)
+	}
+	one.fed[n] = true
+}
+
+// wasFed reports whether a repository was.
+func (b *blobs) wasFed(n ref.Name, d oci.Digest) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.m[d]
+	return one != nil && one.fed[n]
 }
 
 // unique returns the size of all blobs together.
@@ -155,7 +188,9 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 		if !errors.As(err, &lost) {
 			break
 		}
-		g.blobs.forget(lost.home, d.Digest)
+		if !lost.there {
+			g.blobs.forget(lost.home, d.Digest)
+		}
 		got, err = place()
 	}
 	if err != nil {
@@ -177,13 +212,20 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 	return nil
 }
 
-// A lostError says that the home of a blob has it no more.
+// A lostError says that the home of a blob has it no more, or does not let us
+// read it.
 type lostError struct {
-	home ref.Name
-	err  error
+	home  ref.Name
+	err   error
+	there bool
 }
 
-func (e *lostError) Error() string { return e.home.String() + " has lost it: " + e.err.Error() }
+func (e *lostError) Error() string {
+	if e.there {
+		return "read it from " + e.home.String() + ": " + e.err.Error()
+	}
+	return e.home.String() + " has lost it: " + e.err.Error()
+}
 func (e *lostError) Unwrap() error { return e.err }
 
 // putBlob gets a blob into the repository: from its home at the target where
@@ -194,6 +236,9 @@ func (g *graph) putBlob(ctx context.Context, d oci.Descriptor, home ref.Name) (h
 	}
 	if g.cfg.Journal.blob(g.to, d.Digest) {
 		return wasThere, nil
+	}
+	if g.blobs.wasFed(g.to, d.Digest) {
+		return pushed, nil
 	}
 	free, err := g.sched.transfer(ctx, d.Size)
 	if err != nil {
@@ -212,7 +257,10 @@ func (g *graph) putBlob(ctx context.Context, d oci.Descriptor, home ref.Name) (h
 		got, err = g.transfer(ctx, d, home, src)
 	}
 	if err != nil && src.ours && errors.Is(err, oci.ErrNotFound) {
-		return 0, &lostError{home, err}
+		return 0, &lostError{home: home, err: err}
+	}
+	if _, base := g.cfg.Base[d.Digest]; err != nil && !base && src.refused.Load() {
+		return 0, &lostError{home, err, true}
 	}
 	if err != nil {
 		return 0, err
@@ -233,6 +281,8 @@ func (g *graph) has(ctx context.Context, d oci.Descriptor) (bool, error) {
 		return true, nil
 	case errors.Is(err, oci.ErrUnavailable):
 		return false, err
+	case isRefusal(err):
+		g.blobs.ways.note(g.to.Host, func(w *way) { w.doubt = true })
 	}
 	return false, nil
 }
@@ -243,20 +293,33 @@ func (g *graph) transfer(ctx context.Context, d oci.Descriptor, home ref.Name, s
 	if !ok {
 		return pushed, g.cfg.Target.PutBlob(ctx, g.to, d, src.open)
 	}
-	push := oci.Push{From: home, Verified: true}
-	if push.From.Path == "" {
+	push := g.pushing(g.to, d)
+	if push.From = home; home.Path == "" {
 		push.From = g.cfg.Have.home(g.to, d.Digest)
 	}
-	if g.cfg.Journal != nil {
-		push.Session = g.cfg.Journal.session(g.to, d.Digest)
-		push.Confirmed = func(session string, size int64) { g.cfg.Journal.confirmed(g.to, d.Digest, session, size) }
-	}
 	if push.From.Path == "" {
+		if others := g.others(ctx, d); len(others) > 0 {
+			return pushed, g.feed(ctx, d, p, src, others)
+		}
 		src.prefetch()
 	}
 	was, err := p.PushBlob(ctx, g.to, d, src.open, push)
 	if was {
+		g.blobs.ways.note(g.to.Host, func(w *way) { w.mounts = true })
 		return mounted, err
 	}
+	if home.Path != "" && (err == nil || src.refused.Load()) {
+		g.blobs.ways.note(g.to.Host, func(w *way) { w.refuses = true })
+	}
 	return pushed, err
+}
+
+// pushing is what is said of each push of a blob.
+func (g *graph) pushing(n ref.Name, d oci.Descriptor) oci.Push {
+	push := oci.Push{Verified: true}
+	if g.cfg.Journal != nil {
+		push.Session = g.cfg.Journal.session(n, d.Digest)
+		push.Confirmed = func(session string, size int64) { g.cfg.Journal.confirmed(n, d.Digest, session, size) }
+	}
+	return push
 }

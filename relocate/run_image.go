@@ -180,6 +180,9 @@ func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 		at = dst.WithTag(dst.Tag)
 	}
 	there, err := r.cfg.Target.Resolve(ctx, at)
+	if r.blind(err) {
+		return false, nil
+	}
 	if err != nil && !errors.Is(err, oci.ErrNotFound) {
 		return false, fmt.Errorf("ask for %s: %w", at, err)
 	}
@@ -246,7 +249,7 @@ func (r *run) existing(ctx context.Context, dst ref.Ref) (oci.Digest, error) {
 	}
 	at := dst.WithTag(dst.Tag)
 	d, err := r.cfg.Target.Resolve(ctx, at)
-	if errors.Is(err, oci.ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) || r.blind(err) {
 		return "", nil
 	}
 	if err != nil {

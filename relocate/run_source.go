@@ -27,8 +27,9 @@ type content struct {
 	raw    []byte
 	err    error
 
-	again atomic.Bool // the bytes were wrong, and another place may have the right ones
-	hash  frontier
+	again   atomic.Bool // the bytes were wrong, and another place may have the right ones
+	refused atomic.Bool // the home does not let us read it
+	hash    frontier
 }
 
 // content returns where a blob comes from: the descriptor itself, its home at
@@ -39,7 +40,12 @@ func (g *graph) content(ctx context.Context, d oci.Descriptor, home ref.Name) *c
 	if home.Path != "" {
 		c.from, c.read, c.ours = home, g.cfg.Target, true
 	}
-	if raw, ok := known(d); ok {
+	raw, ok := known(d)
+	if !ok && d.Size <= smallBlob {
+		raw = g.blobs.ways.kept(d.Digest)
+		ok = raw != nil
+	}
+	if ok {
 		c.raw, c.ready = raw, make(chan struct{})
 		close(c.ready)
 	}
@@ -104,10 +110,13 @@ func (c *content) load() ([]byte, error) {
 		return nil, err
 	}
 	_, err = rc.Read(make([]byte, 1)) // the end, and with it the verdict
-	if err == nil || err == io.EOF {
-		return raw, nil
+	if err != nil && err != io.EOF {
+		return nil, err
 	}
-	return nil, err
+	if !c.ours {
+		c.g.blobs.ways.keep(c.g.to.Host, c.d.Digest, raw)
+	}
+	return raw, nil
 }
 
 // open is the [oci.Source].
@@ -134,9 +143,18 @@ func (c *content) stream(ctx context.Context, off int64) (io.ReadCloser, error) 
 	}
 	b, err := c.read.Blob(ctx, c.from, c.d.Digest, off)
 	if err != nil {
+		c.failed(err)
 		return nil, err
 	}
 	return &counted{ReadCloser: b.Body, c: c, off: off}, nil
+}
+
+// failed notes where it is a home that does not let us read it.
+func (c *content) failed(err error) {
+	if c.ours && isRefusal(err) {
+		c.refused.Store(true)
+		c.g.blobs.ways.note(c.from.Host, func(w *way) { w.unread = true })
+	}
 }
 
 // counted counts and verifies what is read.
@@ -162,7 +180,9 @@ func (r *counted) Read(p []byte) (int, error) {
 			}
 			return 0, bad
 		}
+		return n, err
 	}
+	r.c.failed(err)
 	return n, err
 }
 
