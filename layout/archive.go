@@ -115,6 +115,8 @@ func (a *Archive) readNames(v *volume) error {
 	switch {
 	case v.has(indexFile):
 		return a.readIndex(v)
+	case v.has(dockerFile):
+		return a.readDocker(v)
 	}
 	return oci.Errorf(oci.ErrInvalid, "", "it holds no images: it has neither %s nor %s", indexFile, dockerFile)
 }

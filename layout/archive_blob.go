@@ -35,6 +35,9 @@ func (p *plan) pieces(i int) []*item {
 
 // blob puts one blob into its place, verified.
 func (o *output) blob(ctx context.Context, i int) error {
+	if err := ctx.Err(); err != nil {
+		return err // another blob failed while this one waited
+	}
 	b := o.plan.blobs[i]
 	d := b.Descriptor
 	if o.journal.whole[d.Digest] {

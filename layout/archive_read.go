@@ -45,7 +45,7 @@ func (a *Archive) Stat(_ context.Context, _ ref.Name, d oci.Digest) (oci.Descrip
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	return oci.Descriptor{MediaType: a.layers[d], Digest: d, Size: x.size()}, nil
+	return oci.Descriptor{Digest: d, Size: x.size()}, nil
 }
 
 // blob returns where a blob is.
@@ -83,7 +83,7 @@ func (a *Archive) BlobRange(_ context.Context, _ ref.Name, d oci.Digest, off, en
 	if off < 0 || off > end || end > size {
 		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "the range from %d to %d is outside of the blob's %d bytes", off, end, size)
 	}
-	desc := oci.Descriptor{MediaType: a.layers[d], Digest: d, Size: size}
+	desc := oci.Descriptor{Digest: d, Size: size}
 	return oci.Blob{Descriptor: desc, Body: body{io.NewSectionReader(x, off, end-off)}, Offset: off, From: "archive"}, nil
 }
 

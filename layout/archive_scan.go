@@ -130,6 +130,9 @@ func (v *volume) add(h *tar.Header, at int64) error {
 	if !fs.ValidPath(name) || len(name) > maxName {
 		return nil // a name that leads elsewhere is nobody's
 	}
+	if isSparse(h) {
+		return oci.Errorf(oci.ErrUnsupported, "", "%s is stored as a sparse file", name)
+	}
 	switch h.Typeflag {
 	case tar.TypeReg:
 	case tar.TypeLink:
@@ -140,9 +143,6 @@ func (v *volume) add(h *tar.Header, at int64) error {
 		return v.bounded()
 	default:
 		return nil
-	}
-	if isSparse(h) {
-		return oci.Errorf(oci.ErrUnsupported, "", "%s is stored as a sparse file", name)
 	}
 	if h.Size > v.size-at {
 		return oci.Errorf(oci.ErrInvalid, "", "it is cut off: %s has %d bytes, and %d are left", name, h.Size, v.size-at)
