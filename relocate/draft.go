@@ -25,13 +25,15 @@ import (
 //	}
 //	report := draft.Report()
 type Draft struct {
-	run  *run
-	base map[oci.Digest]Held // what need not be read
+	run     *run
+	base    map[oci.Digest]Held // what need not be read
+	observe func(Event)         // nil tells nobody
 
 	mu        sync.Mutex // guards what follows
 	manifests map[oci.Digest]oci.Manifest
 	tags      map[ref.Ref]oci.Digest // :: name with a tag → manifest
 	blobs     map[oci.Digest]*draftBlob
+	pending   map[*image]int // :: image → blobs that it was the first to need and that are not written
 }
 
 // A draftBlob is one blob of a draft.
@@ -40,8 +42,9 @@ type draftBlob struct {
 	from  []ref.Name // repositories of the source that have it
 	image *image     // that needed it first
 	based bool       // it need not be read
-	err   error      // why it could not be read when that was last tried
 	read  bool       // to its end
+	wrote int64      // bytes of it that are where they should be
+	err   error      // why it could not be read when that was last tried
 }
 
 // A DraftBlob is a blob that a set of images needs.
@@ -53,9 +56,8 @@ type DraftBlob struct {
 	Base         bool
 	Repositories []string
 	// Open opens the blob at the source. It waits for its turn, as
-	// Config.Jobs has it; what it returned has to be closed. The bytes are
-	// verified: reading from the start to the end fails with [oci.ErrMismatch],
-	// and then another place of the source, where there is one, is asked next.
+	// Config.Jobs has it; what it returned has to be closed. The bytes are not
+	// verified; the body is an [oci.Rejecter].
 	Open oci.Source
 }
 
@@ -68,7 +70,7 @@ type DraftBlob struct {
 // and why. Config.Target, OnExisting, Partial, Journal and Have are not used.
 func Discover(ctx context.Context, cfg Config, pairs []Pair, base map[oci.Digest]Held) (*Draft, error) {
 	d := &Draft{
-		base: base, manifests: map[oci.Digest]oci.Manifest{},
+		base: base, observe: cfg.Observe, manifests: map[oci.Digest]oci.Manifest{},
 		tags: map[ref.Ref]oci.Digest{}, blobs: map[oci.Digest]*draftBlob{},
 	}
 	cfg.Target, cfg.OnExisting, cfg.Journal, cfg.Have = drafting{d}, Overwrite, nil, nil
@@ -79,26 +81,29 @@ func Discover(ctx context.Context, cfg Config, pairs []Pair, base map[oci.Digest
 	for _, b := range d.blobs {
 		slices.SortFunc(b.from, func(a, b ref.Name) int { return cmp.Compare(a.String(), b.String()) })
 	}
+	d.await()
 	return d, err
 }
 
-// Report returns what became of the images: a blob that was opened and not read
-// to its end makes the images that need it fail, with the last error.
+// Report returns what became of the images. A blob that could not be read makes
+// all images fail that need it, with the last error. Blobs that were not opened
+// count as present where nothing failed: they were read by an earlier run.
 func (d *Draft) Report() Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	failed := map[oci.Digest]error{} // :: manifest of an image → why
-	up := d.needed()
-	for digest, b := range d.blobs {
-		if b.err == nil {
-			continue
-		}
-		err := fmt.Errorf("read blob %s: %w", digest, b.err)
-		for _, m := range above(up, digest) {
-			failed[m] = err
+	rep := d.run.report()
+	for _, b := range d.blobs {
+		one := &rep.Images[b.image.index].Blobs
+		switch {
+		case b.read:
+			one.Pushed++
+			one.PushedBytes += b.d.Size
+			rep.Totals.PushedBytes += b.d.Size
+		case !b.based && b.err == nil:
+			one.Present++
 		}
 	}
-	rep := d.run.report()
+	failed := d.failed()
 	for i, img := range d.run.images {
 		if err := failed[img.root.Digest]; err != nil && img.err == nil {
 			rep.Images[i].Result, rep.Images[i].Error = Failed, err.Error()
@@ -107,6 +112,25 @@ func (d *Draft) Report() Report {
 		}
 	}
 	return rep
+}
+
+// failed returns why manifests are not whole.
+func (d *Draft) failed() map[oci.Digest]error {
+	failed := map[oci.Digest]error{}
+	var up map[oci.Digest][]oci.Digest
+	for digest, b := range d.blobs {
+		if b.err == nil {
+			continue
+		}
+		if up == nil {
+			up = d.needed()
+		}
+		err := fmt.Errorf("read blob %s: %w", digest, b.err)
+		for _, m := range above(up, digest) {
+			failed[m] = err
+		}
+	}
+	return failed
 }
 
 // Manifests returns all manifests of the set, by their digests in order.
@@ -167,55 +191,124 @@ func (d *Draft) Blobs() []DraftBlob {
 // open opens a blob where it is, in whichever of the repositories.
 func (d *Draft) open(ctx context.Context, b *draftBlob, off int64) (io.ReadCloser, error) {
 	if raw, ok := known(b.d); ok {
-		return &draftBody{ReadCloser: io.NopCloser(bytes.NewReader(raw[off:])), d: d, b: b, free: func() {}}, nil
+		return &draftBody{ReadCloser: io.NopCloser(bytes.NewReader(raw[off:])), ctx: ctx, d: d, b: b}, nil
 	}
 	free, err := d.run.sched.transfer(ctx, b.d.Size)
 	if err != nil {
 		return nil, err
 	}
 	for _, from := range b.from {
+		c := &content{
+			g: &graph{run: d.run, img: b.image, from: from}, d: b.d, from: from, read: d.run.cfg.Source,
+			hash: frontier{off: -1, end: b.d.Size}, // whoever writes the bytes verifies them
+		}
 		var rc io.ReadCloser
-		c := &content{g: &graph{run: d.run, img: b.image, from: from}, d: b.d, from: from, read: d.run.cfg.Source, hash: newFrontier(b.d)}
 		if rc, err = c.stream(ctx, off); err == nil {
-			return &draftBody{ReadCloser: rc, d: d, b: b, free: free}, nil
+			return &draftBody{ReadCloser: rc, ctx: ctx, d: d, b: b, free: free}, nil
 		}
 		if !errors.Is(err, oci.ErrNotFound) && !errors.Is(err, oci.ErrDenied) && !errors.Is(err, oci.ErrUnauthorized) {
 			break
 		}
 	}
 	free()
-	d.ended(b, err)
+	d.ended(ctx, b, err)
 	return nil, err
 }
 
-// ended notes how the reading of a blob ended; nil is its end.
-func (d *Draft) ended(b *draftBlob, err error) {
+// ended notes how the reading of a blob ended; nil is its end. What ends because
+// everything does is not the blob's fault.
+func (d *Draft) ended(ctx context.Context, b *draftBlob, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
 	d.mu.Lock()
-	first := err == nil && !b.read
-	b.err, b.read = err, b.read || err == nil
+	defer d.mu.Unlock()
+	b.read, b.err = err == nil, err
+}
+
+// Wrote says that bytes of a blob are where they should be. The Observe of the
+// draft's Config is told, and when an image has all that it was the first to need,
+// of that too.
+func (d *Draft) Wrote(digest oci.Digest, bytes int64) {
+	d.mu.Lock()
+	b := d.blobs[digest]
+	if b == nil {
+		d.mu.Unlock()
+		return
+	}
+	before := b.wrote
+	b.wrote += bytes
+	done := before < b.d.Size && b.wrote >= b.d.Size
+	whole := false
+	if done {
+		d.pending[b.image]--
+		whole = d.pending[b.image] == 0
+	}
 	d.mu.Unlock()
-	if first {
-		d.run.observe(Event{Kind: BlobDone, Image: b.image.index, Digest: b.d.Digest, Bytes: b.d.Size})
+	d.tell(Event{Kind: BlobProgress, Image: b.image.index, Digest: digest, Bytes: bytes})
+	if done {
+		d.tell(Event{Kind: BlobDone, Image: b.image.index, Digest: digest, Bytes: b.d.Size})
+	}
+	if whole {
+		d.tell(Event{Kind: ImageCopied, Image: b.image.index})
+	}
+}
+
+// await counts what each image waits for, and tells of those that wait for
+// nothing.
+func (d *Draft) await() {
+	d.pending = map[*image]int{}
+	for _, b := range d.blobs {
+		if b.d.Size > 0 && !b.based {
+			d.pending[b.image]++
+		}
+	}
+	for _, img := range d.run.images {
+		if d.pending[img] == 0 && img.err == nil {
+			d.tell(Event{Kind: ImageCopied, Image: img.index})
+		}
+	}
+}
+
+func (d *Draft) tell(e Event) {
+	if d.observe != nil {
+		d.observe(e)
 	}
 }
 
 // A draftBody is a blob that is read.
 type draftBody struct {
 	io.ReadCloser
+	ctx  context.Context // of the reading
 	d    *Draft
 	b    *draftBlob
-	free func() // nil once it was called
+	free func() // gives up its turn; nil where it has none
 }
+
+var _ oci.Rejecter = (*draftBody)(nil)
 
 // Read notes how it ends.
 func (r *draftBody) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if err == io.EOF {
-		r.d.ended(r.b, nil)
-	} else if err != nil {
-		r.d.ended(r.b, err)
+	switch err {
+	case nil:
+	case io.EOF:
+		r.d.ended(r.ctx, r.b, nil)
+	default:
+		r.d.ended(r.ctx, r.b, err)
 	}
 	return n, err
+}
+
+// Reject passes on that the bytes were wrong.
+func (r *draftBody) Reject() bool {
+	r.d.ended(r.ctx, r.b, oci.Errorf(oci.ErrMismatch, oci.CodeDigestInvalid, "its bytes are not those that its digest names"))
+	rc := r.ReadCloser
+	if c, ok := rc.(*counted); ok {
+		rc = c.ReadCloser
+	}
+	rej, ok := rc.(oci.Rejecter)
+	return ok && rej.Reject()
 }
 
 // Close gives the turn to the next one.

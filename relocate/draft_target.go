@@ -103,13 +103,13 @@ func (t drafting) PutManifest(_ context.Context, n ref.Name, m oci.Manifest, tag
 }
 
 // discovering tells of a run that reads no blobs: an image is not done when all
-// of it is known.
+// of it is known, and of bytes that are read later whoever writes them tells.
 func discovering(observe func(Event)) func(Event) {
 	if observe == nil {
 		return nil
 	}
 	return func(e Event) {
-		if e.Kind != ImageCopied || e.Err != nil {
+		if e.Kind != BlobProgress && (e.Kind != ImageCopied || e.Err != nil) {
 			observe(e)
 		}
 	}

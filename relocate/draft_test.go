@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/entrepot/entrepot/internal/regtest"
@@ -159,20 +160,75 @@ func TestDiscoverFailures(t *testing.T) {
 	}
 }
 
-// TestDraftWrongBytes: a blob with wrong bytes ends with ErrMismatch, and its
-// image fails.
+// TestDraftWrongBytes: whoever finds that bytes are wrong rejects them, and the
+// image fails until they were read again.
 func TestDraftWrongBytes(t *testing.T) {
 	b := newBench(t)
 	img := b.src.AddImage("a", regtest.Image{Layers: []int64{1000}, Seed: 1}, "1")
-	b.src.On(regtest.Match{Kind: regtest.Blob, Ref: string(img.Layers[0].Digest)}, regtest.Fault{Flip: regtest.FlipLast})
+	b.src.On(regtest.Match{Kind: regtest.Blob, Ref: string(img.Layers[0].Digest), Times: 1}, regtest.Fault{Flip: regtest.FlipLast})
 	d, err := b.discover(b.config(), nil, "a:1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readBlobs(t, d); !errors.Is(err, oci.ErrMismatch) {
-		t.Errorf("the bytes: %v, want a mismatch", err)
+	for _, blob := range d.Blobs() {
+		if blob.Digest != img.Layers[0].Digest {
+			continue
+		}
+		rc, err := blob.Open(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := io.ReadAll(rc); err != nil || oci.FromBytes(raw, blob.Digest) == blob.Digest {
+			t.Fatalf("%v, or the bytes are right", err)
+		}
+		if rc.(oci.Rejecter).Reject() {
+			t.Error("there would be another place")
+		}
+		rc.Close()
 	}
 	if rep := d.Report(); rep.Images[0].Class != "mismatch" {
 		t.Errorf("the image: %+v", rep.Images[0])
+	}
+	if _, err := readBlobs(t, d); err != nil {
+		t.Error(err)
+	}
+	if rep := d.Report(); rep.Images[0].Result != relocate.Copied || rep.Images[0].Blobs.Pushed != 2 || rep.Totals.PushedBytes != rep.Totals.UniqueBytes {
+		t.Errorf("the image: %+v, %+v", rep.Images[0], rep.Totals)
+	}
+}
+
+// TestDraftTells: an image is done when all of it is written that it was the first
+// to need, and what is written is what is told.
+func TestDraftTells(t *testing.T) {
+	b := newBench(t)
+	b.src.AddImage("a", regtest.Image{Layers: []int64{1000, 0}, Seed: 1}, "1")
+	b.src.AddImage("b", regtest.Image{Layers: []int64{1000, 0}, Seed: 1}, "1")
+	var mu sync.Mutex
+	told := map[relocate.EventKind]int64{}
+	done := 0
+	cfg := b.config()
+	cfg.Observe = func(e relocate.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[e.Kind] += e.Bytes
+		if e.Kind == relocate.ImageCopied {
+			done++
+		}
+	}
+	d, err := b.discover(cfg, nil, "a:1", "b:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done != 1 || told[relocate.BlobProgress] != 0 {
+		t.Errorf("%d images are done, and %d bytes written, before any was", done, told[relocate.BlobProgress])
+	}
+	var all int64
+	for _, blob := range d.Blobs() {
+		d.Wrote(blob.Digest, blob.Size/2)
+		d.Wrote(blob.Digest, blob.Size-blob.Size/2)
+		all += blob.Size
+	}
+	if done != 2 || told[relocate.BlobProgress] != all || told[relocate.BlobDone] != told[relocate.ImageFound] {
+		t.Errorf("%d images are done, and of %d bytes is told %v", done, all, told)
 	}
 }

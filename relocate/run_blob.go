@@ -201,11 +201,10 @@ func (g *graph) placeBlob(ctx context.Context, d oci.Descriptor) error {
 		g.img.present.Add(1)
 	case mounted:
 		g.img.mounted.Add(1)
-	case pushed, noted:
+	case pushed:
 		g.img.pushed.Add(1)
 		g.img.pushedBytes.Add(d.Size)
-	}
-	if got == noted {
+	case noted:
 		return nil
 	}
 	g.observe(Event{Kind: BlobDone, Image: g.img.index, Digest: d.Digest, Bytes: d.Size})
