@@ -99,7 +99,9 @@ func (d *Draft) Report() Report {
 			one.Pushed++
 			one.PushedBytes += b.d.Size
 			rep.Totals.PushedBytes += b.d.Size
-		case !b.based && b.err == nil:
+		case b.based:
+			rep.Totals.LeftBytes += b.d.Size
+		case b.err == nil:
 			one.Present++
 		}
 	}

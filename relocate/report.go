@@ -56,6 +56,7 @@ type Totals struct {
 	SourceBytes    int64   `json:"source_bytes"`
 	UniqueBytes    int64   `json:"unique_bytes"`
 	PushedBytes    int64   `json:"pushed_bytes"`
+	LeftBytes      int64   `json:"left_bytes,omitempty"` // left out of an archive: they are where it goes
 	Mounted        int64   `json:"mounted"`
 	SourceRequests int64   `json:"source_requests"`
 	TargetRequests int64   `json:"target_requests"`

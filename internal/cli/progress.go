@@ -69,13 +69,19 @@ func (p *progress) observe(e relocate.Event) {
 	fmt.Fprintf(p.out, "entrepot: %d/%d %s: %s\n", p.done, len(p.pairs), p.label(p.pairs[e.Image].Source), what)
 }
 
-// finish ends the bars and says in a line what it came to.
-func (p *progress) finish(rep relocate.Report) {
-	if p.out == nil {
-		return
-	}
+// stop ends the bars.
+func (p *progress) stop() {
 	if p.bars != nil {
 		p.bars.finish()
+		p.bars = nil
+	}
+}
+
+// finish ends the bars and says in a line what it came to.
+func (p *progress) finish(rep relocate.Report) {
+	p.stop()
+	if p.out == nil {
+		return
 	}
 	t, round := rep.Totals, ""
 	if p.round > 0 {
