@@ -32,23 +32,39 @@ func readChart(r *reading) error {
 		files = unpacked
 		r.doc.repack = func(files []File) ([]File, error) { return packChart(r.in, top, files) }
 	}
+	left := int64(maxChart)
+	if err := r.chart(r.in.Name, files, nil, &left); err != nil {
+		return err
+	}
+	// Helm's loader follows archives in archives without an end, so it comes
+	// after what has limits.
 	if err := checkChart(files); err != nil {
 		return &Error{At: Position{File: r.in.Name}, Text: "the chart cannot be read", Err: err}
 	}
+	return r.rendered(files)
+}
+
+// chart reads the files of a chart, those of the charts in it as well. Those
+// that are archives may be unpacked to as many bytes as are left.
+func (r *reading) chart(name string, files []File, in *packed, left *int64) error {
 	all := make([]*file, 0, len(files))
 	for _, f := range files {
-		all = append(all, r.addFile(newFile(path.Join(r.in.Name, f.Path), f.Path, f.Data)))
+		added := r.addFile(newFile(path.Join(name, f.Path), f.Path, f.Data))
+		added.in = in
+		all = append(all, added)
 	}
 	for _, f := range all {
 		dir, base := path.Split(f.path)
 		switch {
 		case base == "Chart.yaml" && chartDir(dir):
 			r.chartFiles(f, all, dir)
-		case path.Ext(base) == ".tgz" && strings.HasSuffix(dir, "charts/"):
-			r.note(f, 0, "", "unpack it below charts/", "a chart in an archive inside the chart is read by rendering alone")
+		case isPacked(dir, base):
+			if err := r.packedChart(f, left); err != nil {
+				return err
+			}
 		}
 	}
-	return r.rendered(files)
+	return nil
 }
 
 // chartDir reports whether a directory is the chart's or one of its charts/.

@@ -17,6 +17,9 @@ type file struct {
 	path string // for output
 	data []byte
 	text lineIndex
+	// in is the archive inside of the input that the file is in, and holds what
+	// it is, where it is one itself; nil otherwise.
+	in, holds *packed
 }
 
 func newFile(name, path string, data []byte) *file {

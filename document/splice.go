@@ -169,16 +169,30 @@ func (d *Document) Rewrite(to func(written string) (string, bool)) ([]File, erro
 	return files, nil
 }
 
-// spliced returns the document's files with the edits made.
+// spliced returns the document's files with the edits made. An archive in which
+// a file has changed is packed again.
 func (d *Document) spliced(edits map[*file][]edit) ([]File, error) {
 	var wrong []error
-	files := make([]File, 0, len(d.files))
-	for _, f := range d.files {
+	var files []File
+	changed := map[*packed]map[string][]byte{}   // :: archive → path in it → content
+	for _, f := range slices.Backward(d.files) { // what is in an archive comes after it
 		data, err := splice(f, edits[f])
-		if err != nil {
-			wrong = append(wrong, err)
+		if err == nil && len(changed[f.holds]) > 0 {
+			data, err = f.holds.repack(changed[f.holds])
 		}
-		files = append(files, File{Path: f.path, Data: data})
+		switch {
+		case err != nil:
+			wrong = append(wrong, err)
+		case f.in == nil:
+			files = append(files, File{Path: f.path, Data: data})
+		case !bytes.Equal(data, f.data):
+			if changed[f.in] == nil {
+				changed[f.in] = map[string][]byte{}
+			}
+			changed[f.in][f.path] = data
+		}
 	}
+	slices.Reverse(files)
+	slices.Reverse(wrong)
 	return files, errors.Join(wrong...)
 }
