@@ -1,14 +1,12 @@
 package layout
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/entrepot/entrepot/oci"
@@ -141,9 +139,7 @@ func (a *Archive) Entries() []Entry {
 		}
 		all = append(all, n.Entry)
 	}
-	slices.SortStableFunc(all, func(x, y Entry) int {
-		return cmp.Or(strings.Compare(x.Ref.String(), y.Ref.String()), cmp.Compare(x.Descriptor.Digest, y.Descriptor.Digest))
-	})
+	sortEntries(all)
 	return all
 }
 

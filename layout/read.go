@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -178,4 +179,40 @@ func (l *Layout) Referrers(ctx context.Context, n ref.Name, d oci.Digest, artifa
 // Subjects is Referrers of every type.
 func (l *Layout) Subjects(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.Descriptor, error) {
 	return l.Referrers(ctx, n, d, "")
+}
+
+// Entries returns what index.json names, sorted by name and digest. Manifests
+// that stand there without a name because they refer to others are not in it.
+func (l *Layout) Entries() ([]Entry, error) {
+	index, err := l.index()
+	if err != nil {
+		return nil, err
+	}
+	var all []Entry
+	for _, d := range index.Manifests {
+		text := d.Annotations[ispec.AnnotationRefName]
+		if text == "" && l.refers(d.Digest) {
+			continue
+		}
+		all = append(all, Entry{originalName(text, d.Annotations[annotationImage]), d})
+	}
+	sortEntries(all)
+	return all, nil
+}
+
+// refers reports whether a manifest refers to another one.
+func (l *Layout) refers(d oci.Digest) bool {
+	m, err := l.Manifest(context.Background(), ref.Ref{Digest: d})
+	if err != nil {
+		return false
+	}
+	links, err := m.Links()
+	return err == nil && links.Subject != nil
+}
+
+// sortEntries orders entries by name and digest.
+func sortEntries(all []Entry) {
+	slices.SortStableFunc(all, func(x, y Entry) int {
+		return cmp.Or(strings.Compare(x.Ref.String(), y.Ref.String()), cmp.Compare(x.Descriptor.Digest, y.Descriptor.Digest))
+	})
 }
