@@ -88,6 +88,17 @@ func Run(ctx context.Context, cfg Config, pairs []Pair) (Report, error) {
 	return r.report(), err
 }
 
+// errNotTried is the error of images where the set as a whole is refused.
+var errNotTried = errors.New("it was not tried: nothing of the set was written")
+
+// refuse ends a run before anything is written.
+func (r *run) refuse(err error) error {
+	for _, img := range r.images {
+		img.finish(errNotTried)
+	}
+	return err
+}
+
 // A run is one set on its way.
 type run struct {
 	cfg     Config
@@ -134,11 +145,11 @@ func newRun(cfg Config, pairs []Pair) *run {
 
 func (r *run) run(ctx context.Context) error {
 	if err := r.base(ctx); err != nil {
-		return err
+		return r.refuse(err)
 	}
 	if r.cfg.OnExisting == Fail {
 		if err := r.checkExisting(ctx); err != nil {
-			return err
+			return r.refuse(err)
 		}
 	}
 	together(len(r.images), func(i int) error {

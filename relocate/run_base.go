@@ -174,11 +174,16 @@ func sortBy[T any](all []T, text func(T) string) {
 	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(text(a), text(b)) })
 }
 
+// maxHomes is how many repositories are asked for one blob: what so many have
+// lost, a thousand do not have, and a set may lack a thousand blobs.
+const maxHomes = 16
+
 // homeOf returns a repository of the target that has a blob, the zero value
 // where none does. Where one may not be asked and no other has it, that is the
 // error.
 func (c *Config) homeOf(ctx context.Context, b *MissingBlob) (ref.Name, error) {
 	var refused error
+	b.Asked = b.Asked[:min(len(b.Asked), maxHomes)]
 	for _, n := range b.Asked {
 		_, err := c.Target.Stat(ctx, n, b.Digest)
 		switch {
