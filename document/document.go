@@ -26,8 +26,8 @@ import (
 // chart together.
 const MaxSize = 256 << 20
 
-// An Input is a text, or an archive, that names images. One of Data, Files and
-// Open is needed.
+// An Input is a text, or an archive, that names images. One of Data, Files, Open
+// and Images is needed.
 type Input struct {
 	// Name is what the input is called in messages: its path, or "-".
 	Name string
@@ -46,6 +46,9 @@ type Input struct {
 	Open func() (io.ReadCloser, error)
 	// Files are those of a chart's directory.
 	Files []File
+	// Images are the names of the images in an archive of images, as whoever opened
+	// it found them.
+	Images []string
 	// Mapping says where the images are now, for an input that was found with
 	// one, as a bundle in a registry; nil for none.
 	Mapping Mapping

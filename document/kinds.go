@@ -19,6 +19,7 @@ const (
 	Compose    Kind = "compose"    // a Compose file
 	Dockerfile Kind = "dockerfile" // a Dockerfile: what it builds from
 	Relocated  Kind = "relocated"  // a relocation-mapping.json: images from where they are now
+	Archive    Kind = "archive"    // images in a tar or a directory, by the names that it gives them
 
 	List        Kind = "images"       // a plain list, an image a line
 	SkopeoSync  Kind = "skopeo-sync"  // the YAML of skopeo sync
@@ -44,6 +45,7 @@ type format struct {
 // before those that take much.
 func formats() []format {
 	return []format{
+		{Archive, "an index.json in a tar or a directory", isStored, readStored},
 		{Bundle, "a bundle.json in an archive", isThick, readThick},
 		{Chart, "a Chart.yaml in a directory or an archive", isChart, readChart},
 		{Bundle, "name and invocationImages", isBundle, readBundle},

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -83,4 +84,24 @@ func (r *reading) listed(f *file, start int, l listLine) {
 		return
 	}
 	s.Target = l.target
+}
+
+// isStored reports whether the input is an archive of images, which somebody
+// else has opened.
+func isStored(r *reading) bool { return r.in.Images != nil }
+
+// readStored reads the names of the images in an archive.
+func readStored(r *reading) error {
+	if r.in.Images == nil {
+		return &Error{At: Position{File: r.in.Name}, Text: "this is no archive of images", Hint: "an archive is a tar that is not compressed, or a directory with an OCI image layout"}
+	}
+	f := r.addFile(r.main)
+	for i, name := range r.in.Images {
+		at := spot{r, f, &node{kind: isString, text: name}, fmt.Sprintf("images[%d]", i)}
+		if s := at.image(); s != nil {
+			s.At = Position{File: r.in.Name} // it has no lines
+			s.pinned = "an archive has its images under their original names; it is not rewritten"
+		}
+	}
+	return nil
 }

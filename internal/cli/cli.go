@@ -64,7 +64,7 @@ Without any configuration it mirrors the well-known public registries:
 		newServeCmd(env),
 		newExplainCmd(env), newCheckCmd(env), newConvertCmd(env), newRunImageCmd(env),
 		newMapCmd(env), newCopyCmd(env), newRelocateCmd(env), newVerifyCmd(env),
-		newInspectCmd(env), newRewriteCmd(env), newSaveCmd(env), newPruneCmd(env),
+		newInspectCmd(env), newRewriteCmd(env), newSaveCmd(env), newLoadCmd(env), newPruneCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd

@@ -73,6 +73,10 @@ type inputSet struct {
 	sets   []*imageset.Config
 	images []imageset.Image
 	volume int64
+	// stored are the inputs that are archives of images, and archives what they
+	// are once they were unpacked; nil for none.
+	stored   []string
+	archives *archives
 	// stale is why the inputs are those of an earlier round; nil: they are not.
 	stale error
 	// extras are files that go with the images; see [relocate.Set.Extras].
@@ -110,11 +114,11 @@ func (f *inputFlags) options() (document.Options, error) {
 
 // read reads the inputs. What deserves a word goes to standard error.
 func (f *inputFlags) read(env Env, args []string, opts document.Options) (*inputSet, error) {
-	ins, err := f.load(env, args)
+	ins, stored, err := f.load(env, args)
 	if err != nil {
 		return nil, err
 	}
-	set := &inputSet{}
+	set := &inputSet{stored: stored}
 	if set.maps, err = readMappings(f.through); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func isReference(arg string) (ref.Ref, bool) {
 	if err != nil || !strings.ContainsAny(arg, "/:@") {
 		return r, false
 	}
-	if slices.Contains([]string{".yaml", ".yml", ".json", ".tgz", ".txt"}, path.Ext(r.Path)) && r.Tag == "" && r.Digest == "" {
+	if slices.Contains([]string{".yaml", ".yml", ".json", ".tgz", ".tar", ".txt"}, path.Ext(r.Path)) && r.Tag == "" && r.Digest == "" {
 		return r, false
 	}
 	_, err = os.Stat(arg)
@@ -30,10 +30,15 @@ func isReference(arg string) (ref.Ref, bool) {
 }
 
 // load reads the files that inputs name, and the bundles that registries have.
-func (f *inputFlags) load(env Env, args []string) ([]document.Input, error) {
+// stored are the inputs that are archives of images.
+func (f *inputFlags) load(env Env, args []string) (ins []document.Input, stored []string, err error) {
 	var files []string
-	var stored []document.Input
+	var fetched []document.Input
 	for _, arg := range args {
+		if f.kind == string(document.Archive) || f.kind == "" && isArchive(arg) {
+			stored = append(stored, arg)
+			continue
+		}
 		r, ok := isReference(arg)
 		if !ok || f.fetch == nil {
 			files = append(files, arg)
@@ -41,15 +46,15 @@ func (f *inputFlags) load(env Env, args []string) ([]document.Input, error) {
 		}
 		in, err := f.fetch(r)
 		if err != nil {
-			return nil, failure(fmt.Errorf("there is no file %s, and as a reference: %w", arg, err), "")
+			return nil, nil, failure(fmt.Errorf("there is no file %s, and as a reference: %w", arg, err), "")
 		}
-		stored = append(stored, in)
+		fetched = append(fetched, in)
 	}
-	ins, err := document.Load(files, env.Stdin, document.Kind(f.kind))
-	if err != nil {
-		return nil, inputError(err)
+	if ins, err = document.Load(files, env.Stdin, document.Kind(f.kind)); err != nil {
+		return nil, nil, inputError(err)
 	}
-	return append(ins, stored...), nil
+	named, err := archived(stored)
+	return slices.Concat(ins, fetched, named), stored, err
 }
 
 // bundles returns what reads bundles from registries, as images are read.

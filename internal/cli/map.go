@@ -22,16 +22,17 @@ func newMapCmd(env Env) *cobra.Command {
 		Use:   "map REF... --to PREFIX",
 		Short: "Print what images are called after a relocation",
 		Long: `Map prints for each image what 'entrepot relocate' with the same flags would call
-it at the target. Nothing is contacted and nothing is read but the flags. The
-images are taken as one set: where two of them would meet at the target, all that
-meet are listed.
+it at the target. Nothing is contacted. A REF may be an archive of images as well,
+which stands for all that it names. The images are taken as one set: where two of
+them would meet at the target, all that meet are listed.
 
 ` + namingHelp + `
 
-Exit codes: 0 done, 2 the command line is wrong, 5 images would meet at the
-target, or the target cannot have a name.`,
+Exit codes: 0 done, 1 an archive cannot be read, 2 the command line is wrong, 5
+images would meet at the target, or the target cannot have a name.`,
 		Example: `  entrepot map alpine:3.20 quay.io/team/app:v1 --to registry.example.com/team
-  entrepot map alpine:3.20 --to localhost:5000 --naming host-path --json`,
+  entrepot map alpine:3.20 --to localhost:5000 --naming host-path --json
+  entrepot map images.tar --to registry.example.com/team`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return printMap(env.Stdout, opts, args) },
 	}
@@ -44,6 +45,9 @@ target, or the target cannot have a name.`,
 func printMap(w io.Writer, opts mapOptions, names []string) error {
 	naming, err := opts.read()
 	if err != nil {
+		return err
+	}
+	if names, err = namesOf(names); err != nil {
 		return err
 	}
 	var mentions []relocate.Mention
@@ -68,6 +72,25 @@ func printMap(w io.Writer, opts mapOptions, names []string) error {
 		}
 	}
 	return nil
+}
+
+// namesOf puts the names of the images in archives into the place of these.
+func namesOf(args []string) ([]string, error) {
+	var names []string
+	for _, arg := range args {
+		if !isArchive(arg) {
+			names = append(names, arg)
+			continue
+		}
+		ins, err := archived([]string{arg})
+		if err != nil {
+			return nil, err
+		}
+		for _, in := range ins {
+			names = append(names, in.Images...)
+		}
+	}
+	return names, nil
 }
 
 func printMapped(w io.Writer, source, target string, asJSON bool) error {

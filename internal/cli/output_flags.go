@@ -210,7 +210,7 @@ func (o *results) documents(s relocate.Set) ([]outFile, error) {
 
 // isSyncList reports whether a kind says what is copied, and nothing else.
 func isSyncList(k document.Kind) bool {
-	return k == document.SkopeoSync || k == document.Regsync || k == document.ImageSyncer
+	return k == document.SkopeoSync || k == document.Regsync || k == document.ImageSyncer || k == document.Archive
 }
 
 // names returns the paths of files, in order.

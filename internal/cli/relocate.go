@@ -158,6 +158,9 @@ func (r *relocation) prepare(ctx context.Context) (pairs []relocate.Pair, done f
 	if done, err = r.out.set.unpack(r.x); err != nil {
 		return nil, done, err
 	}
+	if a := r.out.set.archives; a != nil {
+		r.x.cfg.Base = a.base(ctx, r.naming)
+	}
 	if pairs, err = r.pairs(ctx); err != nil {
 		return nil, done, err
 	}

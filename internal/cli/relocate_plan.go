@@ -17,7 +17,7 @@ import (
 func (r *relocation) printPlan(ctx context.Context, pairs []relocate.Pair) error {
 	f, err := relocate.Foresee(ctx, r.x.cfg, pairs)
 	if err != nil {
-		return err
+		return r.x.explain(ctx, relocate.Report{}, err, "")
 	}
 	if r.opts.json {
 		enc := json.NewEncoder(r.x.env.Stdout)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 
 	"github.com/entrepot/entrepot/document"
 	"github.com/entrepot/entrepot/layout"
@@ -53,18 +54,27 @@ func (t *transferFlags) bundleOrImage(ctx context.Context, env Env) func(ref.Ref
 	}
 }
 
-// imageAlone is the path of an input that is one image by itself: there is no
-// document to be written again.
+// imageAlone is the path of an input that is one image by itself, or an archive:
+// there is no document to be written again.
 const imageAlone = "\x00"
 
-// unpack makes the images that thick bundles bring along the source of what
-// they name. done removes them.
+// unpack makes the images that thick bundles bring along, and those of archives,
+// the source of what they name. done gives up what it has opened.
 func (s *inputSet) unpack(x *transfer) (done func(), err error) {
-	a := &brought{rest: x.cfg.Source, from: make(map[ref.Name]*layout.Layout)}
+	a := &brought{rest: x.cfg.Source, from: make(map[ref.Name]place)}
 	var undo []func()
 	done = func() {
-		for _, f := range undo {
+		for _, f := range slices.Backward(undo) {
 			f()
+		}
+	}
+	if len(s.stored) > 0 {
+		if s.archives, err = openArchives(s.stored); err != nil {
+			return done, err
+		}
+		undo = append(undo, func() { s.archives.Close() }) // it was only read
+		for r := range s.archives.names {
+			a.from[r.Name] = s.archives
 		}
 	}
 	for _, d := range s.docs {
@@ -76,12 +86,9 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 			return done, err
 		}
 		undo = append(undo, func() { os.RemoveAll(dir) })
-		if err := d.UnpackImages(dir); err != nil {
-			return done, err
-		}
-		l, err := layout.Open(dir)
+		l, err := unpackBundle(d, dir)
 		if err != nil {
-			return done, fmt.Errorf("%s: %w", d.Name, err)
+			return done, err
 		}
 		undo = append(undo, func() { l.Close() })
 		for _, i := range d.Images() {
@@ -96,11 +103,30 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 	return done, nil
 }
 
-// brought reads the repositories that thick bundles name from what they bring
-// along, and all others elsewhere.
+// unpackBundle opens the images of a thick bundle in a directory of their own.
+func unpackBundle(d *document.Document, dir string) (*layout.Layout, error) {
+	if err := d.UnpackImages(dir); err != nil {
+		return nil, err
+	}
+	l, err := layout.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Name, err)
+	}
+	return l, nil
+}
+
+// A place is where images are that inputs bring along.
+type place interface {
+	oci.Reader
+	oci.Lister
+	oci.SubjectLister
+}
+
+// brought reads the repositories of which inputs bring images along from there,
+// and all others elsewhere.
 type brought struct {
 	rest oci.Reader
-	from map[ref.Name]*layout.Layout // :: repository → where its images are
+	from map[ref.Name]place // :: repository → where its images are
 }
 
 var (
@@ -110,8 +136,8 @@ var (
 )
 
 func (b *brought) of(n ref.Name) oci.Reader {
-	if l := b.from[n]; l != nil {
-		return l
+	if p := b.from[n]; p != nil {
+		return p
 	}
 	return b.rest
 }

@@ -156,6 +156,9 @@ func (x *transfer) explain(ctx context.Context, rep relocate.Report, err error, 
 	if conflict, ok := errors.AsType[*relocate.ExistsError](err); ok {
 		return &fault{exitConflict, conflict, "choose other tags, or another --on-existing"}
 	}
+	if lacks, ok := errors.AsType[*relocate.BaseError](err); ok {
+		return failure(lacks, baseHint)
+	}
 	if errors.Is(err, relocate.ErrIncomplete) {
 		for _, img := range rep.Images {
 			if img.Error != "" {
@@ -166,6 +169,9 @@ func (x *transfer) explain(ctx context.Context, rep relocate.Report, err error, 
 	}
 	if ctx.Err() != nil {
 		return failure(errors.New("interrupted"), again)
+	}
+	if errors.Is(err, oci.ErrUnauthorized) || errors.Is(err, oci.ErrDenied) {
+		return &fault{exitAuth, err, "log in to the registry, or give its credentials with --authfile"}
 	}
 	return err
 }
