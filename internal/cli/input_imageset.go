@@ -70,7 +70,7 @@ func (t *transferFlags) expand(ctx context.Context, s *inputSet, f *inputFlags, 
 	if len(s.sets) == 0 {
 		return nil
 	}
-	s.images = nil
+	s.images, s.extras = nil, nil
 	graphs, err := t.graphs(f.graph)
 	if err != nil {
 		return err
@@ -89,6 +89,7 @@ func (t *transferFlags) expand(ctx context.Context, s *inputSet, f *inputFlags, 
 			warn(x.env, n)
 		}
 		s.images = append(s.images, set.Images...)
+		s.extras = append(s.extras, set.Files...)
 		s.volume = max(s.volume, c.ArchiveSize)
 		if len(set.Left) > 0 {
 			fmt.Fprintf(x.env.Stderr, "entrepot: %s: %s %s left out, because blockedImages match\n", c.Name, count(len(set.Left), "image"), are(len(set.Left)))

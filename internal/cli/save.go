@@ -245,7 +245,7 @@ func (s *saving) save(ctx context.Context) error {
 	w := layout.Written{}
 	if err == nil {
 		s.to.Observe = draft.Wrote
-		w, err = layout.WriteArchive(ctx, s.to, contents(draft, pairs, mentions))
+		w, err = layout.WriteArchive(ctx, s.to, contents(draft, pairs, mentions, s.set.extras))
 	}
 	rep := draft.Report()
 	for i := range rep.Images {

@@ -10,8 +10,11 @@ import (
 )
 
 // contents returns a set as an archive takes it.
-func contents(d *relocate.Draft, pairs []relocate.Pair, mentions []relocate.Mention) layout.Contents {
+func contents(d *relocate.Draft, pairs []relocate.Pair, mentions []relocate.Mention, extras []relocate.File) layout.Contents {
 	c := layout.Contents{Manifests: d.Manifests(), Images: []layout.SetImage{}}
+	for _, f := range extras {
+		c.Files = append(c.Files, layout.File(f))
+	}
 	for _, b := range d.Blobs() {
 		if b.Base {
 			c.Base = append(c.Base, layout.BaseBlob{Digest: b.Digest, Size: b.Size, Repositories: b.Repositories})
@@ -29,7 +32,7 @@ func contents(d *relocate.Draft, pairs []relocate.Pair, mentions []relocate.Ment
 		if i < 0 {
 			continue
 		}
-		one := layout.SetImage{Name: current(named[i]).String(), Digest: named[i].Digest}
+		one := layout.SetImage{Name: current(named[i]).String(), Digest: named[i].Digest, Role: string(p.Role)}
 		for _, one.Target = range targets[p.Name()] {
 			c.Images = append(c.Images, one)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/entrepot/entrepot/internal/regtest"
 	"github.com/entrepot/entrepot/layout"
 	"github.com/entrepot/entrepot/oci"
@@ -253,4 +255,23 @@ func TestSaveRefuses(t *testing.T) {
 		}
 	}
 	m.absent("a.tar")
+}
+
+// TestSaveRoles: what an image is for is in the archive, for the objects that a
+// cluster gets when it is loaded.
+func TestSaveRoles(t *testing.T) {
+	m := newMove(t)
+	m.src.AddImage("team/app", regtest.Image{Layers: []int64{100}, Seed: 1}, "1")
+	m.src.AddImage("plain", regtest.Image{Layers: []int64{100}, Seed: 2}, "1")
+	set := m.file("set.yaml", "apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  additionalImages:\n  - name: SRC/team/app:1\n")
+	m.save(set, m.file("list.txt", "SRC/plain:1\n"), "--output", m.path("set.tar"))
+	m.exits(exitDone)
+	got := map[string]string{}
+	for _, i := range m.opened("set.tar").Set().Images {
+		got[i.Name] = i.Role
+	}
+	want := map[string]string{m.src.Host() + "/team/app:1": string(relocate.Additional), m.src.Host() + "/plain:1": ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("roles (-want +got):\n%s", diff)
+	}
 }
