@@ -12,8 +12,8 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
-// A Forecast is what a run would do, as far as manifests tell. What refers to
-// the images, as signatures do, is not in it.
+// A Forecast is what a run would do, as far as manifests tell. Unless they are
+// left behind, what refers to the images, as signatures do, is in it.
 type Forecast struct {
 	Images []ImageForecast `json:"images"`
 	// Sources and Targets are what the registries would give and get, by their
@@ -24,6 +24,10 @@ type Forecast struct {
 	// once.
 	ListedBytes int64 `json:"listed_bytes"`
 	UniqueBytes int64 `json:"unique_bytes"`
+	// Referrers is what refers to the images, and ReferrerBytes its blobs, which
+	// the other figures count too.
+	Referrers     int   `json:"referrers"`
+	ReferrerBytes int64 `json:"referrer_bytes"`
 }
 
 // An ImageForecast is what would become of one image.
@@ -33,10 +37,12 @@ type ImageForecast struct {
 	Target   string     `json:"target"`
 	Present  bool       `json:"present"`            // the tag is what it should be
 	Existing oci.Digest `json:"existing,omitempty"` // what the tag is, where that is something else
-	Bytes    int64      `json:"bytes"`              // of its blobs
-	Error    string     `json:"error,omitempty"`    // why it would fail
-	Class    string     `json:"class,omitempty"`
-	Hint     string     `json:"hint,omitempty"`
+	Bytes    int64      `json:"bytes"`              // of its blobs, and of those of what refers to it
+	// Referrers is how many signatures, attestations and the like it has.
+	Referrers int    `json:"referrers"`
+	Error     string `json:"error,omitempty"` // why it would fail
+	Class     string `json:"class,omitempty"`
+	Hint      string `json:"hint,omitempty"`
 }
 
 // Traffic is what goes to or comes from one registry, in bytes of blobs.
@@ -49,10 +55,11 @@ type Traffic struct {
 }
 
 // Foresee asks source and target what a run would have to do, and writes
-// nothing. The error is that of ctx, or says as that of [Run] that the target
+// nothing. A target that is a [Prober] is asked whether it would take the pushes.
+// The error is that of ctx, or says as that of [Run] that the target
 // lacks what the source leaves out; whatever else would fail is in the forecast.
 func Foresee(ctx context.Context, cfg Config, pairs []Pair) (Forecast, error) {
-	f := &forecaster{cfg: cfg, images: make([]foreseen, len(pairs))}
+	f := &forecaster{cfg: cfg, run: newRun(Config{Source: cfg.Source}, nil), images: make([]foreseen, len(pairs))}
 	var err error
 	if f.base, err = cfg.findBase(ctx, pairs); err != nil {
 		return Forecast{}, err
@@ -67,6 +74,7 @@ func Foresee(ctx context.Context, cfg Config, pairs []Pair) (Forecast, error) {
 		})
 	}
 	_ = g.Wait() // what fails is an image's
+	f.rights(ctx)
 	if err := context.Cause(ctx); err != nil {
 		return Forecast{}, err
 	}
@@ -79,6 +87,7 @@ const forecastJobs = 16
 // A forecaster makes one forecast.
 type forecaster struct {
 	cfg    Config
+	run    *run // knows the tags of repositories
 	images []foreseen
 	base   map[oci.Digest]ref.Name // :: blob that the source leaves out → where the target has it
 	repos  flights[ref.Name, bool] // :: repository of the target → it is there
@@ -90,13 +99,26 @@ type foreseen struct {
 	pair     Pair
 	digest   oci.Digest
 	existing oci.Digest // the target's tag; "" for none
+	exists   bool       // the target's repository
 	blobs    map[oci.Digest]*blobSeen
 	err      error
+
+	manifests []oci.Digest
+	attaching bool // what is found refers to the image
+	referrers int
 }
 
 type blobSeen struct {
-	size  int64
-	there bool
+	size     int64
+	there    bool
+	attached bool // it is of what refers to the image alone
+}
+
+// saw notes a blob that is to be copied.
+func (img *foreseen) saw(d oci.Descriptor) {
+	if img.blobs[d.Digest] == nil && !isForeign(d) {
+		img.blobs[d.Digest] = &blobSeen{size: d.Size, attached: img.attaching}
+	}
 }
 
 func (f *forecaster) image(ctx context.Context, img *foreseen) error {
@@ -108,18 +130,28 @@ func (f *forecaster) image(ctx context.Context, img *foreseen) error {
 	if err := f.walk(ctx, img, m, len(f.cfg.platforms(img.pair)) > 0, 0); err != nil {
 		return err
 	}
+	if !f.cfg.NoReferrers {
+		if err := f.attach(ctx, img); err != nil {
+			return err
+		}
+	}
+	return f.compare(ctx, img)
+}
+
+// compare finds out what of an image the target has.
+func (f *forecaster) compare(ctx context.Context, img *foreseen) (err error) {
 	to := img.pair.Target
-	exists, _, err := f.repos.do(ctx, to.Name, func() (bool, error) { return f.exists(ctx, to.Name) })
-	if err != nil || !exists {
+	img.exists, _, err = f.repos.do(ctx, to.Name, func() (bool, error) { return f.exists(ctx, to.Name) })
+	if err != nil || !img.exists {
 		return err
 	}
 	d, err := f.cfg.Target.Resolve(ctx, to.Name.WithTag(to.Tag))
-	if err != nil && !errors.Is(err, oci.ErrNotFound) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) && !f.blind(err) {
 		return err
 	}
 	img.existing = d.Digest
 	for digest, b := range img.blobs {
-		if img.existing == img.digest {
+		if img.existing == img.digest && !b.attached {
 			b.there = true
 			continue
 		}
@@ -143,12 +175,13 @@ func (f *forecaster) walk(ctx context.Context, img *foreseen, m oci.Manifest, sp
 	if sparse {
 		links.Manifests = chosen(f.cfg.platforms(img.pair), links.Manifests)
 	}
+	img.manifests = append(img.manifests, m.Digest)
 	for _, d := range links.Blobs() {
-		img.blobs[d.Digest] = &blobSeen{size: d.Size}
+		img.saw(d)
 	}
 	for _, d := range links.Manifests {
 		if !oci.IsManifest(d.MediaType) {
-			img.blobs[d.Digest] = &blobSeen{size: d.Size}
+			img.saw(d)
 			continue
 		}
 		child, err := f.cfg.Source.Manifest(ctx, img.pair.Source.Name.WithDigest(d.Digest))
@@ -173,6 +206,9 @@ func (f *forecaster) exists(ctx context.Context, n ref.Name) (bool, error) {
 		if errors.Is(err, oci.ErrNotFound) {
 			return false, nil
 		}
+		if f.blind(err) {
+			break
+		}
 		return true, err
 	}
 	return true, nil
@@ -180,7 +216,7 @@ func (f *forecaster) exists(ctx context.Context, n ref.Name) (bool, error) {
 
 func (f *forecaster) holds(ctx context.Context, n ref.Name, d oci.Digest) (bool, error) {
 	_, err := f.cfg.Target.Stat(ctx, n, d)
-	if errors.Is(err, oci.ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) || f.blind(err) {
 		return false, nil
 	}
 	return err == nil, err
@@ -206,8 +242,12 @@ func (f *forecaster) sum() Forecast {
 		if img.err != nil {
 			continue
 		}
+		out.Referrers += img.referrers
 		for d, b := range img.blobs {
 			out.ListedBytes += b.size
+			if b.attached {
+				out.ReferrerBytes += b.size
+			}
 			if !t.read[d] {
 				out.UniqueBytes += b.size
 				t.read[d] = true
@@ -268,7 +308,7 @@ func sorted(m map[string]*Traffic) []Traffic {
 }
 
 func (img *foreseen) forecast() ImageForecast {
-	one := ImageForecast{Source: img.pair.Source.String(), Target: img.pair.Target.String(), Digest: img.digest}
+	one := ImageForecast{Source: img.pair.Source.String(), Target: img.pair.Target.String(), Digest: img.digest, Referrers: img.referrers}
 	for _, b := range img.blobs {
 		one.Bytes += b.size
 	}

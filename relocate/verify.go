@@ -22,26 +22,31 @@ type VerifyConfig struct {
 	// Platforms are the images of an index that have to be there; none means
 	// all.
 	Platforms []Platform
-	Jobs      int // images at once; 0 chooses
+	// NoReferrers leaves out what refers to the images.
+	NoReferrers bool
+	Jobs        int // images at once; 0 chooses
 }
 
 // A Verified is what was found of one image.
 type Verified struct {
 	Target string     `json:"target"`
 	Digest oci.Digest `json:"digest"` // "" where there is none
-	Blobs  int        `json:"blobs"`  // that were looked at
-	Bytes  int64      `json:"bytes"`  // of them
-	Error  string     `json:"error,omitempty"`
-	Class  string     `json:"class,omitempty"`
-	Hint   string     `json:"hint,omitempty"`
+	// Referrers is how many signatures, attestations and the like were looked at.
+	Referrers int    `json:"referrers"`
+	Blobs     int    `json:"blobs"` // that were looked at, those of referrers too
+	Bytes     int64  `json:"bytes"` // of them
+	Error     string `json:"error,omitempty"`
+	Class     string `json:"class,omitempty"`
+	Hint      string `json:"hint,omitempty"`
 }
 
 // Verify looks whether images are whole: their manifests, those of their
-// platforms, and every blob. A reference with a tag and a digest has to have that
+// platforms, and every blob; and whether all that the target says refers to them
+// is whole, signatures for example. A reference with a tag and a digest has to have that
 // digest at that tag. The results are in the order of the references; the error
 // is that of ctx alone.
 func Verify(ctx context.Context, cfg VerifyConfig, refs []ref.Ref) ([]Verified, error) {
-	v := &verifier{cfg: cfg}
+	v := &verifier{cfg: cfg, run: newRun(Config{Source: cfg.Target}, nil)}
 	found := make([]Verified, len(refs))
 	var g errgroup.Group
 	g.SetLimit(cmp.Or(max(cfg.Jobs, 0), forecastJobs))
@@ -62,6 +67,7 @@ func Verify(ctx context.Context, cfg VerifyConfig, refs []ref.Ref) ([]Verified, 
 // A verifier verifies one set; what images share it looks at once.
 type verifier struct {
 	cfg   VerifyConfig
+	run   *run                   // knows the tags of repositories
 	blobs flights[placed, int64] // :: blob and repository → its size
 }
 
@@ -78,22 +84,29 @@ func (v *verifier) image(ctx context.Context, r ref.Ref, one *Verified) error {
 	if r.Digest != "" && m.Digest != r.Digest {
 		return oci.Errorf(oci.ErrMismatch, "", "the tag %s is %s", r.Tag, m.Digest)
 	}
-	return v.walk(ctx, r.Name, m, one, len(v.cfg.Platforms) > 0, 0)
+	parts, err := v.walk(ctx, r.Name, m, one, len(v.cfg.Platforms) > 0, 0)
+	if err != nil || v.cfg.NoReferrers {
+		return err
+	}
+	one.Referrers, err = v.run.attached(ctx, r.Name, parts, func(m oci.Manifest) ([]oci.Digest, error) {
+		return v.walk(ctx, r.Name, m, one, false, 0)
+	})
+	return err
 }
 
-// walk looks at what a manifest refers to.
-func (v *verifier) walk(ctx context.Context, n ref.Name, m oci.Manifest, one *Verified, sparse bool, depth int) error {
+// walk looks at what a manifest refers to, and returns it and those below it.
+func (v *verifier) walk(ctx context.Context, n ref.Name, m oci.Manifest, one *Verified, sparse bool, depth int) ([]oci.Digest, error) {
 	links, err := m.Links()
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case depth > maxDepth:
-		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
+		return nil, oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
 	}
 	if sparse {
 		links.Manifests = chosen(v.cfg.Platforms, links.Manifests)
 	}
-	blobs := links.Blobs()
+	blobs, parts := links.Blobs(), []oci.Digest{m.Digest}
 	for _, d := range links.Manifests {
 		if !oci.IsManifest(d.MediaType) {
 			blobs = append(blobs, d)
@@ -101,11 +114,13 @@ func (v *verifier) walk(ctx context.Context, n ref.Name, m oci.Manifest, one *Ve
 		}
 		child, err := v.cfg.Target.Manifest(ctx, n.WithDigest(d.Digest))
 		if err != nil {
-			return fmt.Errorf("%s of its index: %w", d.Digest, err)
+			return nil, fmt.Errorf("%s of its index: %w", d.Digest, err)
 		}
-		if err := v.walk(ctx, n, child, one, false, depth+1); err != nil {
-			return err
+		below, err := v.walk(ctx, n, child, one, false, depth+1)
+		if err != nil {
+			return nil, err
 		}
+		parts = append(parts, below...)
 	}
 	for _, d := range blobs {
 		size, _, err := v.blobs.do(ctx, placed{n, d.Digest}, func() (int64, error) { return v.blob(ctx, n, d) })
@@ -113,12 +128,12 @@ func (v *verifier) walk(ctx context.Context, n ref.Name, m oci.Manifest, one *Ve
 			if len(d.URLs) > 0 && errors.Is(err, oci.ErrNotFound) {
 				continue // it stays where its URLs say
 			}
-			return fmt.Errorf("blob %s: %w", d.Digest, err)
+			return nil, fmt.Errorf("blob %s: %w", d.Digest, err)
 		}
 		one.Blobs++
 		one.Bytes += size
 	}
-	return nil
+	return parts, nil
 }
 
 // blob looks at one blob, and returns its size.

@@ -22,6 +22,7 @@ var (
 	_ oci.SubjectLister = registries{}
 	_ oci.Ranger        = registries{}
 	_ oci.Deleter       = registries{}
+	_ relocate.Prober   = registries{}
 )
 
 func (r registries) Resolve(ctx context.Context, at ref.Ref) (oci.Descriptor, error) {
@@ -137,6 +138,14 @@ func (r registries) DeleteBlob(ctx context.Context, n ref.Name, d oci.Digest) er
 		return err
 	}
 	return e.DeleteBlob(ctx, n, d)
+}
+
+func (r registries) MayPush(ctx context.Context, n ref.Name) error {
+	e, err := r.to(n)
+	if err != nil {
+		return err
+	}
+	return e.MayPush(ctx, n)
 }
 
 // repositories lists those of a registry that are below a prefix.

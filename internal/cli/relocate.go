@@ -70,7 +70,9 @@ are taken from it.
 
 ` + rulesHelp + `
 
-With --plan nothing is written: it tells what would be.
+With --plan nothing is written: it tells what would be. Whether the registry would
+take it is asked as a push asks, by an upload that is begun and cancelled: once
+for each repository that is there, and once for all new ones of a namespace.
 
 ` + watchHelp + `
 

@@ -74,6 +74,9 @@ func planTable(w io.Writer, f relocate.Forecast) error {
 		fmt.Fprintf(t, "to\t%s\tpush %s, mount %s, %s there\n", s.Registry, size(s.Push), size(s.Mount), size(s.Present))
 	}
 	fmt.Fprintf(t, "in all\t%s\t%s, %s of them different\n", count(len(f.Images), "image"), size(f.ListedBytes), size(f.UniqueBytes))
+	if f.Referrers > 0 {
+		fmt.Fprintf(t, "with\t%s\t%s\n", count(f.Referrers, "referrer"), size(f.ReferrerBytes))
+	}
 	return t.Flush()
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +79,8 @@ func (m *move) absent(names ...string) {
 	}
 }
 
-// written returns the requests to the target that are no reading.
+// written returns the requests to the target that are no reading. Of an upload
+// that was begun and cancelled nothing is left.
 func (m *move) written() int {
 	n := 0
 	for _, e := range m.dst.Log() {
@@ -86,7 +88,7 @@ func (m *move) written() int {
 			n++
 		}
 	}
-	return n
+	return n - m.dst.Count("DELETE", regtest.Upload)*2
 }
 
 const pods = `# two of them
@@ -257,11 +259,18 @@ func TestRelocatePlan(t *testing.T) {
 	if m.written() > 0 {
 		t.Error("the target was written to")
 	}
+	if n := m.dst.Count("POST", regtest.Upload); n != 1 {
+		t.Errorf("%d uploads were begun, want one for all new repositories", n)
+	}
 	m.absent("map.json")
 	m.run(args...)
 	m.exits(exitDone)
+	m.dst.ResetLog()
 	m.run(append(args, "--plan")...)
 	m.exits(exitDone)
+	if n := m.dst.Count("POST", regtest.Upload); n != 0 {
+		t.Errorf("%d uploads were begun although there is nothing to push", n)
+	}
 	if strings.Count(m.out, "present") != 2 || !strings.Contains(m.out, "push 0 B, mount 0 B") {
 		t.Errorf("the plan of what is done is\n%s", m.out)
 	}
@@ -272,6 +281,60 @@ func TestRelocatePlan(t *testing.T) {
 	m.standard()
 	m.run(append(args, "--plan")...)
 	m.exits(exitAuth)
+}
+
+// TestRelocatePlanRights tells missing rights before anything is written: to push
+// at all, or to one repository that is there.
+func TestRelocatePlanRights(t *testing.T) {
+	m := newMove(t)
+	args := []string{m.standard(), "--to", m.dst.Host() + "/m", "--naming", "host-path", "--plan"}
+	refused := m.dst.On(regtest.Match{Kind: regtest.Upload}, regtest.Status(http.StatusForbidden))
+	m.run(args...)
+	m.exits(exitAuth)
+	if !strings.Contains(m.errors, "push to "+m.dst.Host()+"/m/") || !strings.Contains(m.errors, "2 of 2 images may not be read or written") {
+		t.Errorf("got %s", m.errors)
+	}
+	refused.Remove()
+	place := "m/" + strings.ReplaceAll(m.src.Host(), ":", "_")
+	m.dst.AddImage(place+"/team/app", regtest.Image{Layers: []int64{7}}, "old")
+	m.dst.On(regtest.Match{Kind: regtest.Upload, Method: "POST", Repo: place + "/team/app"}, regtest.Status(http.StatusForbidden))
+	m.run(args...)
+	m.exits(exitAuth)
+	if !strings.Contains(m.errors, "1 of 2 images") || !strings.Contains(m.out, "copy  ") || !strings.Contains(m.out, "fail  ") {
+		t.Errorf("got %s%s", m.out, m.errors)
+	}
+	// An account that pushes and nothing else lacks no right.
+	m.dst.Clear()
+	m.dst.On(regtest.Match{If: func(e regtest.Entry) bool { return e.Kind != regtest.Upload && e.Kind != regtest.Ping }}, regtest.Status(http.StatusForbidden))
+	m.run(args...)
+	m.exits(exitDone)
+}
+
+// TestRelocatePlanReferrers counts what refers to the images.
+func TestRelocatePlanReferrers(t *testing.T) {
+	m := newMove(t)
+	img := m.src.AddImage("a", regtest.Image{Layers: []int64{100}}, "1")
+	sig := m.src.AddReferrer("a", img.Descriptor(), "application/sig", 9)
+	m.src.AddReferrer("a", sig.Descriptor(), "application/sig-of-sig", 10)
+	m.src.AddImage("a", regtest.Image{Layers: []int64{300}, Seed: 3}, strings.Replace(string(img.Digest), ":", "-", 1)+".sig")
+	args := []string{m.file("list.txt", "SRC/a:1\n"), "--to", m.dst.Host(), "--json"}
+	var with, without relocate.Forecast
+	for f, more := range map[*relocate.Forecast]string{&with: "--plan", &without: "--no-referrers"} {
+		m.run(append(args, "--plan", more)...)
+		m.exits(exitDone)
+		if err := json.Unmarshal([]byte(m.out), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if with.Referrers != 3 || with.Images[0].Referrers != 3 || with.ReferrerBytes < 300 || with.UniqueBytes != without.UniqueBytes+with.ReferrerBytes || without.Referrers != 0 {
+		t.Errorf("with %+v, without %+v", with, without)
+	}
+	m.run(args...)
+	m.exits(exitDone)
+	var rep relocate.Report
+	if err := json.Unmarshal([]byte(m.out), &rep); err != nil || rep.Images[0].Referrers != with.Referrers || rep.Totals.PushedBytes != with.Targets[0].Push {
+		t.Errorf("the run was %+v, %v, the plan %+v", rep, err, with)
+	}
 }
 
 // TestRelocatePromised reads an image by the digest that the bundle promises.

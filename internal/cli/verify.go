@@ -21,6 +21,7 @@ type verifyOptions struct {
 	networkFlags
 	maps      []string
 	deep      bool
+	noRefs    bool
 	platforms []string
 	jobs      int
 	retry     int
@@ -35,7 +36,8 @@ func newVerifyCmd(env Env) *cobra.Command {
 		Short: "Look whether relocated images are whole",
 		Long: `Verify asks a registry for the images that a relocation mapping says are there:
 their manifests, those of all platforms, and every blob; a reference with a
-digest has to be that digest. With --deep each blob is read and hashed.
+digest has to be that digest. What refers to them, signatures and attestations
+for example, has to be whole as well. With --deep each blob is read and hashed.
 
 Exit codes: 0 all are whole, 1 it failed, 2 the command line is wrong, 4 an image
 is missing, damaged, something else or not below PREFIX, 6 the registry refuses
@@ -49,6 +51,7 @@ the credentials.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&opts.maps, "map", nil, "the relocation mapping is in this `FILE`; may be given several times")
 	f.BoolVar(&opts.deep, "deep", false, "read every blob and hash it")
+	f.BoolVar(&opts.noRefs, "no-referrers", false, "leave out what refers to the images: signatures, attestations and the like")
 	f.StringSliceVar(&opts.platforms, "platform", nil, "these `PLATFORMS` alone have to be there, as linux/amd64")
 	f.IntVar(&opts.jobs, "jobs", 0, "look at this `NUMBER` of images at once (default 16)")
 	f.IntVar(&opts.retry, "retry", 0, "try each request this `NUMBER` of times (default 8)")
@@ -106,7 +109,7 @@ func (opts *verifyOptions) open(env Env) (cfg relocate.VerifyConfig, done func()
 	if err != nil {
 		return cfg, nil, err
 	}
-	cfg = relocate.VerifyConfig{Target: registries{net}, Deep: opts.deep, Platforms: run.Platforms, Jobs: opts.jobs}
+	cfg = relocate.VerifyConfig{Target: registries{net}, Deep: opts.deep, Platforms: run.Platforms, NoReferrers: opts.noRefs, Jobs: opts.jobs}
 	return cfg, func() { net.client.Close() }, nil
 }
 
@@ -153,7 +156,11 @@ func tellVerified(env Env, found []relocate.Verified, asJSON bool) error {
 		case asJSON:
 			err = p.writeJSON(v)
 		case v.Error == "":
-			_, err = fmt.Fprintf(env.Stdout, "whole\t%s\t%s in %s\n", v.Target, size(v.Bytes), count(v.Blobs, "blob"))
+			with := ""
+			if v.Referrers > 0 {
+				with = ", with " + count(v.Referrers, "referrer")
+			}
+			_, err = fmt.Fprintf(env.Stdout, "whole\t%s\t%s in %s%s\n", v.Target, size(v.Bytes), count(v.Blobs, "blob"), with)
 		}
 		if err != nil {
 			return err
