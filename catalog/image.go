@@ -58,7 +58,9 @@ type imageConfig struct {
 // is none of a catalog is an error that wraps ErrNoCatalog, before any layer is
 // read.
 func FromImage(ctx context.Context, from oci.Reader, r ref.Ref) (*Catalog, *Image, error) {
-	r = r.WithDefaultTag()
+	if r.Name != (ref.Name{}) { // in a layout it may be the only one, without any name
+		r = r.WithDefaultTag()
+	}
 	top, err := from.Manifest(ctx, r)
 	if err != nil {
 		return nil, nil, err

@@ -25,6 +25,7 @@ type Need struct {
 	Package string
 	Bundle  string
 	Name    string // what the bundle calls the image; "" for its own
+	At      string // where the bundle is: file and line, in the catalog's directory
 }
 
 // Images returns the images that the catalog's bundles name, themselves and what
@@ -76,7 +77,7 @@ func (g *gathered) add(p *pkg, b *bundle, name, image string, own bool) {
 		g.images[image] = r
 	}
 	r.Bundle = r.Bundle || own
-	need := Need{Package: p.Name, Bundle: b.Name, Name: name}
+	need := Need{Package: p.Name, Bundle: b.Name, Name: name, At: b.at}
 	if !slices.Contains(r.Needs, need) {
 		r.Needs = append(r.Needs, need)
 	}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -27,22 +28,25 @@ func Read(dir fs.FS) (*Catalog, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		info, err := d.Info()
+		f, err := dir.Open(name)
 		if err != nil {
 			return err
 		}
-		if left -= info.Size(); left < 0 {
-			return fmt.Errorf("the catalog is larger than %d bytes", int64(MaxSize))
+		data, err := io.ReadAll(io.LimitReader(f, left+1))
+		if left -= int64(len(data)); err == nil && left < 0 {
+			err = fmt.Errorf("the catalog is larger than %d bytes", int64(MaxSize))
 		}
-		data, err := fs.ReadFile(dir, name)
 		files = append(files, File{Path: name, Data: data})
-		return err
+		return errors.Join(err, f.Close())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	return readFiles(files)
 }
+
+// ReadFile reads the catalog in one file.
+func ReadFile(f File) (*Catalog, error) { return readFiles([]File{f}) }
 
 // readFiles reads the files of a catalog.
 func readFiles(files []File) (*Catalog, error) {

@@ -30,6 +30,9 @@ type inputFlags struct {
 
 	// fetch reads a bundle from a registry; nil where nothing is contacted.
 	fetch func(ref.Ref) (document.Input, error)
+	// catalog reads a catalog from a registry or a layout; it is there where fetch
+	// is.
+	catalog func(arg string) (*catalogInput, error)
 	// earlier stands in for inputs that cannot be read; nil: nothing does.
 	earlier *inputSet
 }
@@ -59,13 +62,16 @@ func kindNames() []string {
 // kindsHelp says what an input may be.
 func kindsHelp() string {
 	return "An INPUT is a file, a directory, or - for standard input; where a registry may be\n" +
-		"asked also the reference of a bundle. What it is, its KIND, is seen from its\n" +
-		"content: " + strings.Join(kindNames(), ", ") + "."
+		"asked also the reference of a bundle or of an operator catalog, and\n" +
+		"oci://DIRECTORY[:TAG] is a catalog in an image layout. What it is, its KIND, is\n" +
+		"seen from its content: " + strings.Join(kindNames(), ", ") + "."
 }
 
 // An inputSet is what the inputs of a command name.
 type inputSet struct {
 	docs []*document.Document
+	// catalogs are the operator catalogs among the inputs.
+	catalogs []*catalogInput
 	// maps are the earlier relocations that the images went through, in order.
 	maps []document.Mapping
 	// sets are the image sets among the inputs, and images theirs, once they were
@@ -114,19 +120,18 @@ func (f *inputFlags) options() (document.Options, error) {
 
 // read reads the inputs. What deserves a word goes to standard error.
 func (f *inputFlags) read(env Env, args []string, opts document.Options) (*inputSet, error) {
-	ins, stored, err := f.load(env, args)
+	got, err := f.load(env, args)
 	if err != nil {
 		return nil, err
 	}
-	set := &inputSet{stored: stored}
+	set := &inputSet{stored: got.archives, catalogs: got.catalogs}
 	if set.maps, err = readMappings(f.through); err != nil {
 		return nil, err
 	}
-	ins, set.sets, err = f.sets(env, ins)
-	if err != nil {
+	if got.documents, set.sets, err = f.sets(env, got.documents); err != nil {
 		return nil, documentError(env, err)
 	}
-	docs, skipped, err := document.ReadAll(ins, opts)
+	docs, skipped, err := document.ReadAll(got.documents, opts)
 	for _, n := range skipped {
 		warn(env, n)
 	}

@@ -157,5 +157,5 @@ func setJSON(s *inputSet, i imageset.Image) mentionJSON {
 
 // kinds are those of inputs, sorted.
 func kinds() []document.Kind {
-	return slices.Sorted(slices.Values(append(document.Kinds(), kindImageSet)))
+	return slices.Sorted(slices.Values(append(document.Kinds(), kindCatalog, kindImageSet)))
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/entrepot/entrepot/catalog"
 	"github.com/entrepot/entrepot/document"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
@@ -29,32 +30,74 @@ func isReference(arg string) (ref.Ref, bool) {
 	return r, errors.Is(err, os.ErrNotExist)
 }
 
-// load reads the files that inputs name, and the bundles that registries have.
-// stored are the inputs that are archives of images.
-func (f *inputFlags) load(env Env, args []string) (ins []document.Input, stored []string, err error) {
+// loaded is what inputs are.
+type loaded struct {
+	documents []document.Input
+	archives  []string // of images
+	catalogs  []*catalogInput
+}
+
+// load reads the files that inputs name, and the bundles and catalogs that
+// registries and layouts have.
+func (f *inputFlags) load(env Env, args []string) (got loaded, err error) {
 	var files []string
 	var fetched []document.Input
 	for _, arg := range args {
-		if f.kind == string(document.Archive) || f.kind == "" && isArchive(arg) {
-			stored = append(stored, arg)
-			continue
-		}
+		var in *document.Input
+		var c *catalogInput
 		r, ok := isReference(arg)
-		if !ok || f.fetch == nil {
+		switch {
+		case f.kind == string(document.Archive) || f.kind == "" && isArchive(arg):
+			got.archives = append(got.archives, arg)
+		case f.catalog != nil && strings.HasPrefix(arg, layoutInput):
+			c, err = f.catalog(arg)
+		case ok && f.fetch != nil:
+			in, c, err = f.stored(arg, r)
+		case f.isCatalog(&env, arg):
+			c, err = catalogFiles(env, arg)
+		default:
 			files = append(files, arg)
-			continue
 		}
-		in, err := f.fetch(r)
 		if err != nil {
-			return nil, nil, failure(fmt.Errorf("there is no file %s, and as a reference: %w", arg, err), "")
+			return loaded{}, err
 		}
-		fetched = append(fetched, in)
+		if c != nil {
+			c.warn(env)
+			got.catalogs = append(got.catalogs, c)
+		} else if in != nil {
+			fetched = append(fetched, *in)
+		}
 	}
-	if ins, err = document.Load(files, env.Stdin, document.Kind(f.kind)); err != nil {
-		return nil, nil, inputError(err)
+	if got.documents, err = document.Load(files, env.Stdin, document.Kind(f.kind)); err != nil {
+		return loaded{}, inputError(err)
 	}
-	named, err := archived(stored)
-	return slices.Concat(ins, fetched, named), stored, err
+	named, err := archived(got.archives)
+	got.documents = slices.Concat(got.documents, fetched, named)
+	return got, err
+}
+
+// stored reads a bundle or a catalog from a registry. What is neither is an image by
+// itself, where the command takes one.
+func (f *inputFlags) stored(arg string, r ref.Ref) (*document.Input, *catalogInput, error) {
+	var in document.Input
+	err := document.ErrUnknown
+	if f.kind != string(kindCatalog) {
+		in, err = f.fetch(r)
+	}
+	unknown := in.Path == imageAlone || errors.Is(err, document.ErrUnknown)
+	if unknown && (f.kind == "" || f.kind == string(kindCatalog)) {
+		found, wrong := f.catalog(arg)
+		if wrong == nil {
+			return nil, found, nil
+		}
+		if f.kind != "" || !errors.Is(wrong, catalog.ErrNoCatalog) {
+			err = wrong
+		}
+	}
+	if err != nil {
+		return nil, nil, failure(fmt.Errorf("there is no file %s, and as a reference: %w", arg, err), "")
+	}
+	return &in, nil, nil
 }
 
 // bundles returns what reads bundles from registries, as images are read.

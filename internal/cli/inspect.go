@@ -26,8 +26,9 @@ func newInspectCmd(env Env) *cobra.Command {
 		Short: "List the images that documents name, and where",
 		Long: `Inspect reads documents and prints each mention of an image: the reference as it
 is written, the file and line, and the field. Nothing is contacted, but for a
-bundle that is in a registry: its images are then where it is; and for what an
-image set names its images by: catalogs, releases, charts.
+bundle that is in a registry, whose images are then where it is, for an operator
+catalog that is in one, and for what an image set names its images by: catalogs,
+releases, charts.
 
 ` + kindsHelp() + `
 
@@ -61,7 +62,8 @@ type mentionJSON struct {
 	At         string `json:"at"`                 // file:line
 	Field      string `json:"field"`
 	Kind       string `json:"kind"`
-	// Of an image set: what the image is for, and which platforms are wanted.
+	// Of an image set or a catalog: what the image is for; and of a set, which
+	// platforms are wanted.
 	Role      string   `json:"role,omitempty"`
 	Platforms []string `json:"platforms,omitempty"`
 }
@@ -73,7 +75,7 @@ func inspect(ctx context.Context, env Env, opts inspectOptions, args []string) e
 		return err
 	}
 	t := readOnly(opts.sourceFlags, opts.networkFlags)
-	opts.fetch, opts.use = t.bundles(ctx, env), anySets
+	opts.fetch, opts.catalog, opts.use = t.bundles(ctx, env), t.catalogs(ctx, env), anySets
 	set, err := opts.inputFlags.read(env, args, how)
 	if err != nil {
 		return err
@@ -106,7 +108,7 @@ func (s *inputSet) all() []mentionJSON {
 	for _, i := range s.images {
 		all = append(all, setJSON(s, i))
 	}
-	return all
+	return append(all, s.catalogJSON()...)
 }
 
 // mention returns what is printed of an image.

@@ -185,7 +185,7 @@ func (o *results) documents(s relocate.Set) ([]outFile, error) {
 	if err != nil {
 		return nil, failure(err, "give each image one target, or leave out --output")
 	}
-	set := &inputSet{maps: o.set.maps}
+	set := &inputSet{maps: o.set.maps, catalogs: o.set.catalogs}
 	for _, d := range o.set.docs {
 		if !isSyncList(d.Kind) {
 			set.docs = append(set.docs, d)

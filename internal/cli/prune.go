@@ -192,6 +192,7 @@ func (p *pruner) pairs(ctx context.Context, flag string, inputs []string) ([]rel
 		}
 		return in, err
 	}
+	p.opts.catalog = func(arg string) (*catalogInput, error) { return catalogImageOf(ctx, p.source.cfg.Source, arg) }
 	set, err := p.opts.inputFlags.read(p.env, inputs, how)
 	if err != nil {
 		return nil, err

@@ -267,7 +267,7 @@ func (s *inputSet) mentions(ctx context.Context, source any) ([]relocate.Mention
 			all = append(all, s.mention(d, i))
 		}
 	}
-	return all, nil
+	return append(all, s.ofCatalogs()...), nil
 }
 
 func (s *inputSet) mention(d *document.Document, i document.Image) relocate.Mention {

@@ -19,7 +19,7 @@ import (
 // an image set names its images by, and for nothing else. Inputs that cannot be read are those of an earlier round, where
 // there was one. Whoever calls it closes the transfer.
 func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how document.Options, args []string) (*inputSet, *transfer, error) {
-	in.fetch, in.use = t.bundleOrImage(ctx, env), max(in.use, copySets)
+	in.fetch, in.catalog, in.use = t.bundleOrImage(ctx, env), t.catalogs(ctx, env), max(in.use, copySets)
 	set, err := in.read(env, args, how)
 	if err != nil && in.earlier == nil {
 		return nil, nil, err
@@ -58,8 +58,9 @@ func (t *transferFlags) bundleOrImage(ctx context.Context, env Env) func(ref.Ref
 // there is no document to be written again.
 const imageAlone = "\x00"
 
-// unpack makes the images that thick bundles bring along, and those of archives,
-// the source of what they name. done gives up what it has opened.
+// unpack makes the images that thick bundles bring along, those of archives, and
+// catalogs in layouts, the source of what they name. done gives up what it has
+// opened.
 func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 	a := &brought{rest: x.cfg.Source, from: make(map[ref.Name]place)}
 	var undo []func()
@@ -81,26 +82,44 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 		if !d.Thick() {
 			continue
 		}
-		dir, err := os.MkdirTemp("", "entrepot-bundle-")
-		if err != nil {
+		close, err := s.openBundle(a, d)
+		if undo = append(undo, close); err != nil {
 			return done, err
 		}
-		undo = append(undo, func() { os.RemoveAll(dir) })
-		l, err := unpackBundle(d, dir)
-		if err != nil {
+	}
+	for _, c := range s.catalogs {
+		close, err := c.open(a)
+		if undo = append(undo, close); err != nil {
 			return done, err
-		}
-		undo = append(undo, func() { l.Close() })
-		for _, i := range d.Images() {
-			if named, err := ref.Parse(s.from(d, i.Ref)); err == nil {
-				a.from[named.Name] = l
-			}
 		}
 	}
 	if len(a.from) > 0 {
 		x.cfg.Source = a
 	}
 	return done, nil
+}
+
+// openBundle makes the images that a thick bundle brings along the source of what it
+// names. close removes them, after an error as well.
+func (s *inputSet) openBundle(a *brought, d *document.Document) (close func(), err error) {
+	dir, err := os.MkdirTemp("", "entrepot-bundle-")
+	if err != nil {
+		return func() {}, err
+	}
+	remove := func() { os.RemoveAll(dir) }
+	l, err := unpackBundle(d, dir)
+	if err != nil {
+		return remove, err
+	}
+	for _, i := range d.Images() {
+		if named, err := ref.Parse(s.from(d, i.Ref)); err == nil {
+			a.from[named.Name] = l
+		}
+	}
+	return func() {
+		l.Close() // it was only read
+		remove()
+	}, nil
 }
 
 // unpackBundle opens the images of a thick bundle in a directory of their own.

@@ -97,6 +97,9 @@ func (s *inputSet) rewrite(env Env, to func(d *document.Document, written string
 	var files []document.File
 	var missing []string
 	var wrong []error
+	for _, c := range s.catalogs {
+		c.left(env)
+	}
 	for _, d := range s.docs {
 		if d.Verbatim() {
 			fmt.Fprintf(env.Stderr, "entrepot: %s is left as it is: what became of its images is said by the mapping\n", d.Name)
