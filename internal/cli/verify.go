@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -32,20 +33,26 @@ type verifyOptions struct {
 func newVerifyCmd(env Env) *cobra.Command {
 	var opts verifyOptions
 	cmd := &cobra.Command{
-		Use:   "verify PREFIX --map FILE",
-		Short: "Look whether relocated images are whole",
+		Use:   "verify PREFIX --map FILE | ARCHIVE...",
+		Short: "Look whether relocated images, or those of an archive, are whole",
 		Long: `Verify asks a registry for the images that a relocation mapping says are there:
 their manifests, those of all platforms, and every blob; a reference with a
 digest has to be that digest. What refers to them, signatures and attestations
 for example, has to be whole as well. With --deep each blob is read and hashed.
 
+Of an ARCHIVE it looks whether all volumes are there and belong together, and
+whether everything that the images lead to is in them with its size; with --deep
+every byte is held against its digest. What was left out because the far side has
+it is not missed.
+
 Exit codes: 0 all are whole, 1 it failed, 2 the command line is wrong, 4 an image
-is missing, damaged, something else or not below PREFIX, 6 the registry refuses
-the credentials.`,
+is missing, damaged, something else or not below PREFIX, or an archive is not
+whole, 6 the registry refuses the credentials.`,
 		Example: `  entrepot verify registry.corp/mirror --map relocation-mapping.json
-  entrepot verify registry.corp/mirror --map relocation-mapping.json --deep --json`,
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return verify(cmd.Context(), env, opts, args[0]) },
+  entrepot verify registry.corp/mirror --map relocation-mapping.json --deep --json
+  entrepot verify images.tar --deep`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return verify(cmd.Context(), env, opts, args) },
 	}
 	opts.networkFlags.add(cmd)
 	f := cmd.Flags()
@@ -60,16 +67,33 @@ the credentials.`,
 	return cmd
 }
 
-// verify looks at what the mappings name.
-func verify(ctx context.Context, env Env, opts verifyOptions, prefix string) error {
+// verify looks at archives, or at what the mappings name.
+func verify(ctx context.Context, env Env, opts verifyOptions, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if len(opts.maps) == 0 && (isThere(args[0]) || isArchive(args[0])) {
+		return verifyArchives(ctx, env, opts, args)
+	}
+	if len(args) > 1 {
+		return usageError(errors.New("one PREFIX at a time, or archives without --map"), "")
+	}
+	return verifyMapped(ctx, env, opts, args[0])
+}
+
+// isThere reports whether there is a file or a directory.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// verifyMapped looks at what the mappings name.
+func verifyMapped(ctx context.Context, env Env, opts verifyOptions, prefix string) error {
 	below, err := relocate.ParsePrefix(prefix)
 	if err != nil {
 		return usageError(err, "")
 	}
 	if len(opts.maps) == 0 {
-		return usageError(errors.New("--map is missing"), "say which images have to be there: --map relocation-mapping.json")
+		return usageError(errors.New("--map is missing"), "say which images have to be there: --map relocation-mapping.json; there is no archive "+prefix)
 	}
 	maps, err := readMappings(opts.maps)
 	if err != nil {
