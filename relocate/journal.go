@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -21,14 +22,15 @@ import (
 //
 // It is lines of JSON, each after its checksum; a line that was cut, by a
 // crash, ends it. A nil Journal keeps nothing and knows nothing. Its methods
-// are safe for concurrent use. What is done reaches the disk soon after each
-// manifest, and nobody waits for that: a power cut costs no more than asking the
+// are safe for concurrent use. What is done reaches the disk within a second
+// or so, and nobody waits for that: a power cut costs no more than asking the
 // target again. The file holds upload sessions, which may be
 // signed, so it is its owner's alone to read.
 type Journal struct {
-	file   *os.File
-	dirty  chan struct{} // tells the syncer that there is something to sync
-	synced chan error    // its end, and what went wrong
+	file    *os.File
+	dirty   chan struct{} // tells the syncer that there is something to sync
+	closing chan struct{} // closed by Close: there is nothing to wait for
+	synced  chan error    // the syncer's end, and what went wrong
 
 	mu   sync.Mutex // guards what follows, and the order of writes
 	shut bool
@@ -60,7 +62,7 @@ func OpenJournal(name string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{file: f, dirty: make(chan struct{}, 1), synced: make(chan error, 1), done: map[string]bool{}, up: map[string]session{}}
+	j := &Journal{file: f, dirty: make(chan struct{}, 1), closing: make(chan struct{}), synced: make(chan error, 1), done: map[string]bool{}, up: map[string]session{}}
 	good, err := readLines(f, func(raw []byte) error {
 		var e entry
 		if err := json.Unmarshal(raw, &e); err != nil {
@@ -83,12 +85,20 @@ func OpenJournal(name string) (*Journal, error) {
 	return j, nil
 }
 
-// sync syncs the file whenever there is something, until the journal is closed.
+// syncEvery is how much of a run a power cut costs at most. Each sync makes a
+// file system commit whatever it has, also that of a registry beside us.
+const syncEvery = time.Second
+
+// sync syncs the file when there is something, until the journal is closed.
 func (j *Journal) sync() error {
 	var first error
 	for range j.dirty {
 		if err := j.file.Sync(); err != nil && first == nil {
 			first = err
+		}
+		select {
+		case <-time.After(syncEvery):
+		case <-j.closing:
 		}
 	}
 	return first
@@ -121,6 +131,7 @@ func (j *Journal) Close() error {
 	if again {
 		return nil
 	}
+	close(j.closing)
 	close(j.dirty)
 	if err := errors.Join(<-j.synced, j.file.Sync(), j.file.Close()); err != nil {
 		return fmt.Errorf("close journal: %w", err)

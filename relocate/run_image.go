@@ -179,18 +179,27 @@ func (r *run) unchanged(ctx context.Context, img *image) (bool, error) {
 	if dst.Tag != "" {
 		at = dst.WithTag(dst.Tag)
 	}
-	there, err := r.cfg.Target.Resolve(ctx, at)
-	if r.blind(err) {
-		return false, nil
-	}
-	if err != nil && !errors.Is(err, oci.ErrNotFound) {
-		return false, fmt.Errorf("ask for %s: %w", at, err)
+	// Both at once: a run that has nothing to do is made of these round trips.
+	var there, d oci.Descriptor
+	unseen := false
+	err := together(2, func(i int) (err error) {
+		if i == 1 {
+			if d, err = r.cfg.Source.Resolve(ctx, src); err != nil {
+				return fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
+			}
+			return nil
+		}
+		if there, err = r.cfg.Target.Resolve(ctx, at); r.blind(err) {
+			unseen = true
+		} else if err != nil && !errors.Is(err, oci.ErrNotFound) {
+			return fmt.Errorf("ask for %s: %w", at, err)
+		}
+		return nil
+	})
+	if err != nil || unseen {
+		return false, err
 	}
 	img.existing = there.Digest
-	d, err := r.cfg.Source.Resolve(ctx, src)
-	if err != nil {
-		return false, fmt.Errorf("read %s: %w", src, r.cfg.unkept(ctx, img.pair, err))
-	}
 	img.asked = true
 	img.was = r.cfg.Have.find(dst.Name, d.Digest, r.cfg.scope(img.pair))
 	if img.existing == "" || img.was == nil || cmp.Or(img.was.Becomes, d.Digest) != img.existing {

@@ -9,7 +9,7 @@ import (
 
 // firstWindow is how many requests a host gets at once before anything is
 // known about it.
-const firstWindow = 8
+const firstWindow = 16
 
 // limits bound how many requests of one kind a host has at once. The bound is
 // found by trying: each answer widens it, by one at first and, once the host

@@ -201,6 +201,7 @@ func (r *relocation) pairs(ctx context.Context) ([]relocate.Pair, error) {
 	if len(pairs) == 0 {
 		return nil, failure(errors.New("the inputs name no image"), "")
 	}
+	r.x.reachOut(pairs)
 	return pairs, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/entrepot/entrepot/mirror"
 	"github.com/entrepot/entrepot/oci"
@@ -27,6 +28,8 @@ type transfer struct {
 	from, to location
 	closers  []func() error // of what images are read from
 	local    bool           // the target is here: it is asked what it has, and nothing is remembered of it
+
+	reaching sync.WaitGroup // see reachOut
 
 	round int            // of --watch, from 1; 0 where there are none
 	have  *relocate.Have // remembers between rounds where there is no file to; nil: nothing does
@@ -64,7 +67,21 @@ func (t *transferFlags) open(env Env) (*transfer, error) {
 	return x, nil
 }
 
+// reachOut finds out in advance how the sources are spoken to: where that has
+// to be tried it takes round trips.
+func (x *transfer) reachOut(pairs []relocate.Pair) {
+	seen := map[string]bool{}
+	for _, p := range pairs {
+		if host := p.Source.Host; !seen[host] {
+			seen[host] = true
+			// What goes wrong is seen when something is asked.
+			x.reaching.Go(func() { x.source.plan(mirror.OpResolve, p.Source) })
+		}
+	}
+}
+
 func (x *transfer) close() {
+	x.reaching.Wait()
 	for _, c := range slices.Backward(x.closers) {
 		_ = c() // it was only read
 	}
