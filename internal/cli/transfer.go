@@ -29,7 +29,7 @@ type transfer struct {
 	closers  []func() error // of what images are read from
 	local    bool           // the target is here: it is asked what it has, and nothing is remembered of it
 
-	reaching sync.WaitGroup // see reachOut
+	reaching *sync.WaitGroup // see reachOut
 
 	round int            // of --watch, from 1; 0 where there are none
 	have  *relocate.Have // remembers between rounds where there is no file to; nil: nothing does
@@ -51,7 +51,7 @@ func (t *transferFlags) open(env Env) (*transfer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &transfer{flags: t, env: env, cfg: cfg}
+	x := &transfer{flags: t, env: env, cfg: cfg, reaching: new(sync.WaitGroup)}
 	net := networkConfig{jobs: t.jobs, retry: t.retry, log: cfg.Log}
 	if x.source, err = t.network(v, net, env); err != nil {
 		return nil, err
@@ -81,7 +81,9 @@ func (x *transfer) reachOut(pairs []relocate.Pair) {
 }
 
 func (x *transfer) close() {
-	x.reaching.Wait()
+	if x.reaching != nil {
+		x.reaching.Wait()
+	}
 	for _, c := range slices.Backward(x.closers) {
 		_ = c() // it was only read
 	}
