@@ -272,6 +272,7 @@ type archive struct {
 	path    string // as errors call it
 	set     layout.SetManifest
 	entries []layout.Entry
+	said    map[string][]layout.SetImage // :: name → what the set says of it
 }
 
 // stored is what an archive, and a layout in a directory, can be asked.

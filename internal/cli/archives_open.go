@@ -2,12 +2,15 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/entrepot/entrepot/document"
 	"github.com/entrepot/entrepot/layout"
+	"github.com/entrepot/entrepot/relocate"
 )
 
 // tarMagic is at tarMagicAt in the first header of a tar, by POSIX and as GNU
@@ -85,7 +88,11 @@ func openArchive(paths []string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &archive{stored: a, path: paths[0], set: a.Set(), entries: a.Entries()}, nil
+	one := &archive{stored: a, path: paths[0], set: a.Set(), entries: a.Entries(), said: make(map[string][]layout.SetImage)}
+	for _, i := range one.set.Images {
+		one.said[i.Name] = append(one.said[i.Name], i)
+	}
+	return one, nil
 }
 
 // archived returns the inputs that archives are, as documents that name their
@@ -108,4 +115,47 @@ func archived(paths []string) ([]document.Input, error) {
 		ins = append(ins, document.Input{Name: one.path, Path: imageAlone, Kind: document.Archive, Images: names})
 	}
 	return ins, nil
+}
+
+// said returns the mentions of an image of an archive, with what was said of it
+// when the archive was saved: where it goes, and what it is for. Others stay as
+// they are. A nil set of archives has none.
+func (a *archives) said(d *document.Document, m relocate.Mention) []relocate.Mention {
+	if a == nil || d.Kind != document.Archive {
+		return []relocate.Mention{m}
+	}
+	var all []relocate.Mention
+	for _, one := range a.all {
+		if one.path != d.Name {
+			continue
+		}
+		for _, i := range one.said[m.Written] {
+			next := m
+			next.Target, next.Role = i.Target, relocate.Role(i.Role)
+			all = append(all, next)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, m)
+	}
+	return all
+}
+
+// bring takes in the files that archives have beside their images.
+func (s *inputSet) bring(a *archives) error {
+	for _, one := range a.all {
+		stored, ok := one.stored.(*layout.Archive)
+		if !ok {
+			continue
+		}
+		for _, name := range stored.Files() {
+			data, err := stored.ReadFile(name)
+			if err != nil {
+				return failure(fmt.Errorf("%s: %w", one.path, err), "")
+			}
+			s.extras = slices.DeleteFunc(s.extras, func(f relocate.File) bool { return f.Name == name })
+			s.extras = append(s.extras, relocate.File{Name: name, Data: data})
+		}
+	}
+	return nil
 }

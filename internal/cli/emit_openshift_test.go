@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/entrepot/entrepot/internal/regtest"
+	"github.com/entrepot/entrepot/layout"
 	"github.com/entrepot/entrepot/openshift"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
@@ -134,5 +135,95 @@ func TestEmitExtras(t *testing.T) {
 	want := []string{"dir/idms-oc-mirror.yaml", "dir/itms-oc-mirror.yaml", "dir/signature-configmap.json", "dir/signature-configmap.yaml"}
 	if diff := cmp.Diff(want, names(files)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// TestLoadOpenShift: what an archive says of its images, and the files that it
+// has beside them, become the objects of the cluster on the far side.
+func TestLoadOpenShift(t *testing.T) {
+	c := newCargo(t)
+	release := c.add("quay.io/release:4.15.0", regtest.Image{Layers: []int64{100}, Seed: 1})
+	content := c.add("quay.io/content:x", regtest.Image{Layers: []int64{100}, Seed: 2})
+	index := c.add("registry.redhat.io/redhat/index:v4.15", regtest.Image{Layers: []int64{100}, Seed: 3})
+	other := c.add("registry.redhat.io/other:v1", regtest.Image{Layers: []int64{100}, Seed: 4})
+	graph := c.add("graph.example/graph:latest", regtest.Image{Layers: []int64{100}, Seed: 5})
+	ubi := c.add("registry.redhat.io/ubi8-minimal:8", regtest.Image{Layers: []int64{100}, Seed: 6})
+	c.contents.Names[1].Ref = c.contents.Names[1].Ref.Name.WithDigest(content.Digest)
+	c.contents.Images = []layout.SetImage{
+		{Name: "quay.io/release:4.15.0", Digest: release.Digest, Role: "release"},
+		{Name: "quay.io/content@" + string(content.Digest), Digest: content.Digest, Role: "release-content"},
+		{Name: "registry.redhat.io/redhat/index:v4.15", Digest: index.Digest, Target: "mine/our-index:v1", Role: "catalog"},
+		{Name: "registry.redhat.io/other:v1", Digest: other.Digest, Role: "catalog"},
+		{Name: "graph.example/graph:latest", Digest: graph.Digest, Target: "openshift/graph-image", Role: "graph"},
+		{Name: "registry.redhat.io/ubi8-minimal:8", Digest: ubi.Digest, Role: "additional,related"},
+	}
+	template := "apiVersion: operators.coreos.com/v1alpha1\nkind: CatalogSource\nspec:\n  priority: -7 # ours\n"
+	c.contents.Files = []layout.File{
+		{Name: openshift.SignatureFile(release.Digest, 1), Data: []byte("signed")},
+		{Name: openshift.TemplateFile(parsed(t, "registry.redhat.io/redhat/index:v4.15")), Data: []byte(template)},
+	}
+	paths := c.write(filepath.Join(t.TempDir(), "set.tar"), 0)
+	m := newMove(t)
+	m.does(append([]string{"load", "--to", m.dst.Host() + "/m", "--emit", "openshift=" + m.path("cluster")}, paths...)...)
+	m.exits(exitDone)
+
+	for name, want := range map[string][]string{
+		"idms-oc-mirror.yaml":      {"name: idms-release-0\n", "source: quay.io/content\n", "source: quay.io/release\n"},
+		"itms-oc-mirror.yaml":      {"name: itms-release-0\n", "name: itms-operator-0\n", "name: itms-generic-0\n", "source: registry.redhat.io/ubi8-minimal\n"},
+		"cs-our-index-v1.yaml":     {"priority: -7 # ours\n", "image: " + m.dst.Host() + "/m/mine/our-index:v1\n"},
+		"cc-our-index-v1.yaml":     {"ref: " + m.dst.Host() + "/m/mine/our-index:v1\n"},
+		"cs-other-v1.yaml":         {"sourceType: grpc\n"},
+		"cc-other-v1.yaml":         {"type: Image\n"},
+		"updateService.yaml":       {"graphDataImage: " + m.dst.Host() + "/m/openshift/graph-image:latest\n", "releases: " + m.dst.Host() + "/m/release-"},
+		"signature-configmap.yaml": {"sha256-" + release.Digest.Encoded() + "-1: c2lnbmVk\n"},
+		"signature-configmap.json": {`-1": "c2lnbmVk"`},
+	} {
+		got := m.read("cluster/" + name)
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: no %q in\n%s", name, w, got)
+			}
+		}
+		if strings.HasPrefix(name, "i") && (strings.Contains(got, "index") || strings.Contains(got, "graph")) {
+			t.Errorf("%s leads to a catalog or a graph:\n%s", name, got)
+		}
+	}
+	if files, err := os.ReadDir(m.path("cluster")); err != nil || len(files) != 9 {
+		t.Errorf("there are %d files, %v", len(files), err)
+	}
+	_, lines := runJSON(t, "explain", "--json", "--as", "openshift", "--rules", "openshift="+m.path("cluster"), "quay.io/release:4.15.0", "quay.io/release@"+string(release.Digest))
+	for _, l := range lines {
+		tries, _ := l["tries"].([]any)
+		if first, _ := tries[0].(map[string]any)["reference"].(string); !strings.HasPrefix(first, m.dst.Host()+"/m/release-") {
+			t.Errorf("a release is looked for at %s", first)
+		}
+	}
+}
+
+// TestEmitForOtherClusters: sets of archives, with catalogs that have targets of
+// their own, are found by other clients as well.
+func TestEmitForOtherClusters(t *testing.T) {
+	c := newCargo(t)
+	app := c.add("quay.io/team/app:1", regtest.Image{Layers: []int64{100}, Seed: 1})
+	index := c.add("quay.io/redhat/index:v4.15", regtest.Image{Layers: []int64{100}, Seed: 2})
+	c.contents.Images = []layout.SetImage{
+		{Name: "quay.io/team/app:1", Digest: app.Digest, Role: "related"},
+		{Name: "quay.io/redhat/index:v4.15", Digest: index.Digest, Target: "mine/our-index:v1", Role: "catalog"},
+	}
+	paths := c.write(filepath.Join(t.TempDir(), "set.tar"), 0)
+	m := newMove(t)
+	m.load(append(paths, "--emit", "registries.conf="+m.path("mirror.conf"), "--emit", "hosts.toml="+m.path("certs.d"), "--emit", "k3s="+m.path("registries.yaml"))...)
+	m.exits(exitDone)
+	for _, format := range []string{"registries.conf", "hosts.toml", "k3s"} {
+		if want := format + ": quay.io/redhat/index:v4.15 is not found by that name"; !strings.Contains(m.errors, want) {
+			t.Errorf("no %q in %s", want, m.errors)
+		}
+	}
+	for client, rule := range map[string]string{"podman": "registries.conf=" + m.path("mirror.conf"), "containerd": "hosts.toml=" + m.path("certs.d"), "k3s": "k3s=" + m.path("registries.yaml")} {
+		_, lines := runJSON(t, "explain", "--json", "--as", client, "--rules", rule, "quay.io/team/app:1")
+		tries, _ := lines[0]["tries"].([]any)
+		if len(tries) == 0 || tries[0].(map[string]any)["reference"] != m.dst.Host()+"/m/quay.io/team/app:1" {
+			t.Errorf("%s looks for it at %v", client, tries)
+		}
 	}
 }

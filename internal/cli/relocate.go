@@ -265,7 +265,7 @@ func (s *inputSet) mentions(ctx context.Context, source any) ([]relocate.Mention
 			images = append(images, found...)
 		}
 		for _, i := range images {
-			all = append(all, s.mention(d, i))
+			all = append(all, s.archives.said(d, s.mention(d, i))...)
 		}
 	}
 	return append(all, s.ofCatalogs()...), nil

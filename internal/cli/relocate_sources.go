@@ -74,6 +74,9 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 			return done, err
 		}
 		undo = append(undo, func() { s.archives.Close() }) // it was only read
+		if err := s.bring(s.archives); err != nil {
+			return done, err
+		}
 		for r := range s.archives.names {
 			a.from[r.Name] = s.archives
 		}
