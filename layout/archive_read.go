@@ -84,11 +84,15 @@ func (a *Archive) BlobRange(_ context.Context, _ ref.Name, d oci.Digest, off, en
 		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "the range from %d to %d is outside of the blob's %d bytes", off, end, size)
 	}
 	desc := oci.Descriptor{Digest: d, Size: size}
-	return oci.Blob{Descriptor: desc, Body: body{io.NewSectionReader(x, off, end-off)}, Offset: off, From: "archive"}, nil
+	return oci.Blob{Descriptor: desc, Body: body{io.NewSectionReader(x, off, end-off), x, off}, Offset: off, From: "archive"}, nil
 }
 
 // body is a part of an archive, which stays open when it is closed.
-type body struct{ *io.SectionReader }
+type body struct {
+	*io.SectionReader
+	x   extents
+	off int64 // of the part's start
+}
 
 func (body) Close() error { return nil }
 
