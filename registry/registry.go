@@ -1,9 +1,9 @@
 // Package registry speaks the OCI distribution protocol (distribution-spec
 // 1.1 and what main has added since) in front of any backend.
 //
-// A request's name is routed by [Routes] to one of two readers: Hosted holds
+// A request's name is routed by [Routes] to one of three readers: Hosted holds
 // our own repositories and takes pushes where it has the powers for it,
-// Proxied reads other registries and is read-only.
+// Proxied reads other registries and Archived archives, which are read-only.
 //
 //	h, err := registry.New(registry.Config{
 //		Routes:  registry.Routes{Upstreams: []registry.Upstream{{Name: "docker.io"}}},
@@ -44,6 +44,10 @@ type Config struct {
 	// assertion an oci.Lister and oci.ReferrersLister. Host is the
 	// upstream's name.
 	Proxied oci.Reader
+	// Archived reads the repositories of Routes.Archived, by the names that
+	// these have there; nil where there are none. What else it can is found as
+	// that of Proxied.
+	Archived oci.Reader
 	// Access says what callers may do.
 	Access Access
 	// MaxManifest limits a pushed manifest, in bytes; 0 means
@@ -141,9 +145,13 @@ func (c *call) serve() error {
 	if err := c.allow(); err != nil {
 		return err
 	}
-	c.reader = c.h.cfg.Hosted
-	if c.target.proxied {
+	switch {
+	case c.target.archived:
+		c.reader = c.h.cfg.Archived
+	case c.target.proxied:
 		c.reader = c.h.cfg.Proxied
+	default:
+		c.reader = c.h.cfg.Hosted
 	}
 	if c.reader == nil {
 		return oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "nothing is served under this name")
@@ -152,8 +160,11 @@ func (c *call) serve() error {
 }
 
 // allow refuses what the caller may not do, and what nobody may do to an
-// upstream's names.
+// upstream's names or an archive's.
 func (c *call) allow() error {
+	if c.target.archived {
+		return c.allowArchived()
+	}
 	if c.target.proxied {
 		if via := c.r.Header["Via"]; via != nil {
 			all := strings.Join(via, ", ")

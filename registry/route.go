@@ -12,7 +12,8 @@ import (
 )
 
 // Routes says who owns which names. Ownership is decided by this alone, never
-// by what exists where: first by the ns parameter, then by the longest prefix
+// by what exists where: first come the repositories of archives, whether ns or
+// the path says their registry. Then by the ns parameter, then by the longest prefix
 // that is an upstream's name or alias, then by the hosted patterns, and last
 // the default upstream gets what is left. A name whose first segment looks
 // like a host (it has a dot, or is "localhost") but is no upstream's belongs
@@ -29,6 +30,10 @@ type Routes struct {
 	// port where it is not that of HTTP or HTTPS. An ns that says one of them
 	// counts as absent.
 	External []string
+	// Archived are the repositories that archives hold, by their original
+	// names. Each of them is an archive's as a whole: a tag that it does not
+	// have is not looked for elsewhere. Their registries need be no upstreams.
+	Archived []ref.Name
 }
 
 // An Upstream is a registry that is mirrored.
@@ -51,8 +56,9 @@ type Upstream struct {
 
 // A target is the owner of a name and the name as that owner knows it.
 type target struct {
-	proxied bool
-	name    ref.Name // Host is empty where the name is hosted
+	proxied  bool
+	archived bool
+	name     ref.Name // Host is empty where the name is hosted
 }
 
 // hubHosts are the hosts that mean Docker Hub.
@@ -66,13 +72,16 @@ type table struct {
 	wildcards []wildcard       // the longest suffix first
 	external  map[string]bool  // :: host → true
 	hosted    []pattern
-	fallback  owner // the zero value: none
+	fallback  owner                 // the zero value: none
+	archived  map[ref.Name]ref.Name // :: repository as requests lead to it → as the archive calls it; see archived.go
 }
 
 // An owner is an upstream that owns names.
 type owner struct {
 	name string // as configured; for a wildcard, the host that was asked for
+	key  string // the host as t.archived has it
 	hub  bool   // it is Docker Hub
+	only bool   // it is no upstream, and its archived repositories are all there is
 }
 
 // A wildcard is an upstream like "*.example.com".
@@ -83,7 +92,7 @@ type wildcard struct {
 
 // compile checks the routes and makes them ready.
 func (r Routes) compile() (*table, error) {
-	t := &table{hosts: map[string]owner{}, prefixes: map[string]owner{}, external: map[string]bool{}}
+	t := &table{hosts: map[string]owner{}, prefixes: map[string]owner{}, external: map[string]bool{}, archived: map[ref.Name]ref.Name{}}
 	for _, u := range r.Upstreams {
 		if err := t.add(u); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
@@ -100,6 +109,11 @@ func (r Routes) compile() (*table, error) {
 				return nil, fmt.Errorf("external host %q is an upstream too", s)
 			}
 			t.external[key] = true
+		}
+	}
+	for _, n := range r.Archived {
+		if err := t.addArchived(n); err != nil {
+			return nil, fmt.Errorf("archived repository %s: %w", n, err)
 		}
 	}
 	patterns := r.Hosted
@@ -128,10 +142,7 @@ func (t *table) add(u Upstream) error {
 	if !ok {
 		return errors.New("the name is no host")
 	}
-	o, names := owner{name: u.Name}, []string{name}
-	if slices.Contains(hubHosts, name) {
-		o.hub, names = true, hubHosts
-	}
+	o, names := ownerOf(u.Name, name, port)
 	if u.Default {
 		if t.fallback != (owner{}) {
 			return fmt.Errorf("%q is the default already", t.fallback.name)
@@ -227,11 +238,14 @@ func (t *table) route(path string, ns []string) (target, error) {
 			if _, rest, ok := t.prefix(path, o); ok {
 				path = rest
 			}
-			return o.target(path)
+			return t.target(o, path)
 		}
 	}
+	if n, ok := t.archivedAt(path); ok {
+		return target{archived: true, name: n}, nil
+	}
 	if o, rest, ok := t.prefix(path, owner{}); ok {
-		return o.target(rest)
+		return t.target(o, rest)
 	}
 	if err := checkPath(path); err != nil {
 		return target{}, err
@@ -245,7 +259,7 @@ func (t *table) route(path string, ns []string) (target, error) {
 		}
 	}
 	if t.fallback != (owner{}) {
-		return t.fallback.target(path)
+		return t.target(t.fallback, path)
 	}
 	return target{}, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "no upstream and no hosted pattern owns the name")
 }
@@ -329,20 +343,26 @@ func (t *table) wildcard(name, port string) (owner, bool) {
 			if len(w.ports) == 1 {
 				name += ":" + port
 			}
-			return owner{name: name}, true
+			return owner{name: name, key: name}, true
 		}
 	}
 	return owner{}, false
 }
 
-// target returns the target for a path at the upstream. Docker Hub's
+// target returns the target for a path at an upstream. Docker Hub's
 // single-segment names live in library/.
-func (o owner) target(path string) (target, error) {
+func (t *table) target(o owner, path string) (target, error) {
 	if err := checkPath(path); err != nil {
 		return target{}, err
 	}
 	if o.hub && strings.IndexByte(path, '/') < 0 {
 		path = "library/" + path
+	}
+	if n, ok := t.archived[ref.Name{Host: o.key, Path: path}]; ok {
+		return target{archived: true, name: n}, nil
+	}
+	if o.only {
+		return target{}, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "upstream not allowed: %s, of which an archive has other repositories", o.name)
 	}
 	return target{proxied: true, name: ref.Name{Host: o.name, Path: path}}, nil
 }

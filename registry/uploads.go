@@ -76,7 +76,7 @@ func (c *call) mount(d oci.Digest) (bool, error) {
 	var from target
 	if s, _ := c.query.get("from"); s != "" {
 		var err error
-		if from, err = c.h.table.route(s, nil); err != nil || from.proxied {
+		if from, err = c.h.table.route(s, nil); err != nil || from.proxied || from.archived {
 			return false, nil
 		}
 	}

@@ -25,6 +25,9 @@ func (s *server) announce(w io.Writer, l listeners, quiet bool) {
 	if s.cfg.from != "" {
 		fmt.Fprintf(w, "entrepot: configured by %s\n", s.cfg.from)
 	}
+	for _, a := range s.cfg.archives {
+		fmt.Fprintf(w, "entrepot: read-only from %s: %s\n", strings.Join(a.paths, ", "), s.archives.holds(a))
+	}
 	if s.cfg.anonymous == anonymousPush && !isLoopback(l.registry.Addr().String()) {
 		fmt.Fprintln(w, "entrepot: warning: everybody who reaches this address may push (auth.anonymous)")
 	}

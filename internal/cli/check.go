@@ -64,6 +64,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		c.add(fmt.Sprintf("upstream[%d].%s", x.upstream, x.key), "leave it out here, or change the rule", "%s", x.text)
 	}
 	cfg.hosted = c.hosted(f.Hosted.Repositories, cfg.upstreams)
+	cfg.archives = c.archives(f.Archive)
 	for i, h := range cfg.externalHosts {
 		if slices.ContainsFunc(cfg.upstreams, func(u upstream) bool { return u.name == h }) {
 			c.add(fmt.Sprintf("server.external_hosts[%d]", i), "", "%s is the name of an upstream", h)
@@ -93,7 +94,6 @@ func (c *checker) notYet(f file) {
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
 	refuse("access", len(f.Access) > 0)
 	refuse("prefetch", len(f.Prefetch) > 0)
-	refuse("archive", len(f.Archive) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
 		refuse(at+"account", len(u.Account) > 0)

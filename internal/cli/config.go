@@ -39,6 +39,7 @@ type config struct {
 	steering      steering // how they are reached
 	hosted        []string // patterns of names that are ours; none means that nothing is
 	sparse        bool
+	archives      []archiveTable
 }
 
 // An anonymous is what a caller without credentials may do.

@@ -205,7 +205,6 @@ func TestConfigErrors(t *testing.T) {
 		"later: oidc":         {"[[auth.oidc]]\nissuer = 'i'", `entrepot.toml:1: auth.oidc: not supported yet`, ""},
 		"later: access":       {"\n[[access]]\nwho = ['ci']", `entrepot.toml:2: access: not supported yet`, ""},
 		"later: prefetch":     {"[[prefetch]]\nreferences = ['x']", `entrepot.toml:1: prefetch: not supported yet`, ""},
-		"later: archive":      {"[[archive]]\npaths = ['x']", `entrepot.toml:1: archive: not supported yet`, ""},
 		"later: account":      {"[[upstream]]\nname = 'a.example'\n[[upstream.account]]\nusername = 'x'", `entrepot.toml:3: upstream.account: not supported yet`, ""},
 		"later: passthrough":  {"[[upstream]]\nname = 'a.example'\nauth = 'passthrough'", `entrepot.toml:3: upstream.auth: not supported yet`, ""},
 		"later: redirects":    {"[[upstream]]\nname = 'a.example'\npass_redirects = true", `entrepot.toml:3: upstream.pass_redirects: not supported yet`, ""},

@@ -21,7 +21,11 @@ type file struct {
 	Upstream []fileUpstream   `toml:"upstream"`
 	Hosted   fileHosted       `toml:"hosted"`
 	Prefetch []map[string]any `toml:"prefetch"`
-	Archive  []map[string]any `toml:"archive"`
+	Archive  []fileArchive    `toml:"archive"`
+}
+
+type fileArchive struct {
+	Paths []string `toml:"paths"`
 }
 
 type fileServer struct {
@@ -149,7 +153,7 @@ func unknownKey(name string, e *toml.DecodeError) problem {
 		p.hint = fmt.Sprintf("did you mean %q?", near)
 		return p
 	}
-	for _, t := range [][]string{{}, {"server"}, {"storage"}, {"auth"}, {"upstream"}, {"hosted"}} {
+	for _, t := range [][]string{{}, {"server"}, {"storage"}, {"auth"}, {"upstream"}, {"hosted"}, {"archive"}} {
 		if slices.Contains(keysOf(fieldOf(t)), last) && !slices.Equal(t, table) {
 			p.hint = fmt.Sprintf("%q belongs %s", last, whereIs(t))
 			return p

@@ -26,6 +26,7 @@ type server struct {
 	log      *slog.Logger
 	metrics  *web.Metrics
 	store    *store.Store
+	archives *shelves
 	pull     *pull
 	registry *http.Server
 	admin    *http.Server
@@ -57,13 +58,16 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 	}
 	s := &server{cfg: cfg, log: log}
 	cfg.steering.warn(log)
+	if s.archives, err = openShelves(cfg.archives); err != nil {
+		return nil, err
+	}
 	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse})
 	if err != nil {
-		return nil, storeError(err, cfg.storage)
+		return nil, errors.Join(storeError(err, cfg.storage), s.archives.close())
 	}
 	handler, err := s.assemble()
 	if err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, errors.Join(err, s.store.Close(), s.archives.close())
 	}
 	s.registry = &http.Server{
 		Handler:           s.metrics.InFlight(handler),
@@ -100,6 +104,7 @@ func (s *server) assemble() (http.Handler, error) {
 		Routes:     s.routes(),
 		Hosted:     s.store.Vault(),
 		Proxied:    s.pull.proxy,
+		Archived:   s.archives,
 		Access:     registry.Access{Anonymous: level},
 		InstanceID: instance,
 		Log:        s.log,
@@ -112,6 +117,7 @@ func (s *server) routes() registry.Routes {
 		// Never nil: nil would stand for the registry's own default.
 		Hosted:   append([]string{}, s.cfg.hosted...),
 		External: s.cfg.externalHosts,
+		Archived: s.archives.names(),
 	}
 	for _, u := range s.cfg.upstreams {
 		r.Upstreams = append(r.Upstreams, registry.Upstream{Name: u.name, Aliases: u.aliases, Default: u.isDefault, PlainHTTP: u.plainHTTP()})
@@ -123,6 +129,9 @@ func (s *server) names() []string {
 	var names []string
 	for _, u := range s.cfg.upstreams {
 		names = append(names, u.name)
+	}
+	for _, n := range s.archives.names() {
+		names = append(names, n.Host)
 	}
 	return names
 }
@@ -207,5 +216,5 @@ func (s *server) shutdown() error {
 		s.log.Warn("downloads were cut; they go on after the next start", "err", err)
 	}
 	s.admin.Close()
-	return s.store.Close()
+	return errors.Join(s.store.Close(), s.archives.close())
 }
