@@ -64,7 +64,8 @@ Without any configuration it mirrors the well-known public registries:
 		newServeCmd(env),
 		newExplainCmd(env), newCheckCmd(env), newConvertCmd(env), newRunImageCmd(env),
 		newMapCmd(env), newCopyCmd(env), newRelocateCmd(env), newVerifyCmd(env),
-		newInspectCmd(env), newRewriteCmd(env), newSaveCmd(env), newLoadCmd(env), newPruneCmd(env),
+		newInspectCmd(env), newRewriteCmd(env), newPruneCmd(env),
+		newSaveCmd(env), newLoadCmd(env), newReceiptCmd(env), newDiffCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd

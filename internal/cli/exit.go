@@ -54,10 +54,17 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// errDiffers is for commands that compare: what they found is told already, and
+// the exit code says that there was something.
+var errDiffers = errors.New("they differ")
+
 // report prints err and returns the exit code that it stands for.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitDone
+	}
+	if err == errDiffers {
+		return exitFailed
 	}
 	if all, ok := errors.AsType[problems](err); ok {
 		for _, p := range all {

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrepot/entrepot/document"
-	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
 )
@@ -249,11 +248,7 @@ func (p *pruner) repositories(ctx context.Context, target registries) ([]ref.Nam
 		if err == nil {
 			return all, nil
 		}
-		code := exitFailed
-		if errors.Is(err, oci.ErrUnauthorized) || errors.Is(err, oci.ErrDenied) {
-			code = exitAuth
-		}
-		return nil, &fault{code, fmt.Errorf("list the repositories of %s: %w", prefix.Host, err), "name them: --map with the relocation mapping that 'entrepot relocate --map' wrote"}
+		return nil, noCatalog(prefix, err)
 	}
 	refs, strangers := mapped(p.maps, prefix)
 	for _, s := range strangers {

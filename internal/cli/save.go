@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ type saveOptions struct {
 	transferFlags
 	output     string
 	have       []string // receipts
+	since      []string // archives
 	volumeSize string   // "" for no limit
 }
 
@@ -34,6 +36,7 @@ func newSaveCmd(env Env) *cobra.Command {
 		Example: `  entrepot save deploy/ --output images.tar
   entrepot save bundle.json chart/ --output /media/disk/images.tar --volume-size 4GiB
   entrepot save deploy/ --output update.tar --have receipt.json
+  entrepot save deploy/ --output february.tar --since january.tar
   helm template ./chart | entrepot save - --output - | ssh far 'cat > images.tar'`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return save(cmd.Context(), env, opts, args) },
@@ -43,6 +46,7 @@ func newSaveCmd(env Env) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&opts.output, "output", "", "write the archive to this `ARCHIVE`, a file, or - for standard output")
 	f.StringArrayVar(&opts.have, "have", nil, "leave out what the far side holds by this `RECEIPT`; may be given several times")
+	f.StringArrayVar(&opts.since, "since", nil, "leave out what this `ARCHIVE` holds, and what it leaves out itself; may be given several times")
 	f.StringVar(&opts.volumeSize, "volume-size", "", "cut the archive into files of at most so many `BYTES`, as 4GiB: NAME-0001.tar and so on")
 	return cmd
 }
@@ -61,10 +65,12 @@ A reference of something else is an image by itself.
 ` + rulesHelp + `
 
 With --have, a receipt that 'entrepot receipt' made on the far side, blobs are
-left out that the far side holds already. Manifests are never left out: they are
-small. Where everything is there already, the archive has manifests alone. 'load'
-refuses such an archive, before it writes anything, where what was left out is not
-there.
+left out that the far side holds already; with --since those that an earlier
+archive holds or leaves out, which then has to be loaded first. Manifests are
+never left out: they are small. Where everything is there already, the archive has
+manifests alone. 'entrepot load' refuses such an archive, before it writes
+anything, where what was left out is not there; of several --have or --since all
+are left out.
 
 ARCHIVE appears when it is whole, and takes the place of one that was there;
 --on-existing fail refuses that. Until then it is called ARCHIVE.partial, and so it
@@ -108,7 +114,7 @@ func (opts *saveOptions) open(ctx context.Context, env Env, args []string) (*sav
 	if err != nil {
 		return nil, err
 	}
-	base, err := opts.base()
+	base, err := opts.base(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -197,17 +203,32 @@ func (opts *saveOptions) checkPlace() error {
 }
 
 // base returns what the far side holds, by the flags.
-func (opts *saveOptions) base() (map[oci.Digest]relocate.Held, error) {
+func (opts *saveOptions) base(ctx context.Context) (map[oci.Digest]relocate.Held, error) {
 	base := map[oci.Digest]relocate.Held{}
+	add := func(more map[oci.Digest]relocate.Held) {
+		for digest, h := range more {
+			all := append(slices.Clone(base[digest].Repositories), h.Repositories...)
+			slices.Sort(all)
+			base[digest] = relocate.Held{Size: h.Size, Repositories: slices.Compact(all)}
+		}
+	}
 	for _, name := range opts.have {
 		r, err := readReceipt(name)
 		if err != nil {
 			return nil, err
 		}
-		for digest, h := range r.Held() {
-			h.Repositories = append(base[digest].Repositories, h.Repositories...)
-			base[digest] = h
+		add(r.Held())
+	}
+	for _, name := range opts.since {
+		if filepath.Clean(name) == filepath.Clean(opts.output) {
+			return nil, usageError(fmt.Errorf("--since: %s would be replaced by what builds on it", name), "write to another file")
 		}
+		r, left, err := archiveReceipt(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("--since: %w", err)
+		}
+		add(left)
+		add(r.Held())
 	}
 	return base, nil
 }

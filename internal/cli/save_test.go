@@ -224,6 +224,71 @@ func TestSaveHave(t *testing.T) {
 	}
 }
 
+// TestSaveSince leaves out what an archive has, and what that one leaves out.
+func TestSaveSince(t *testing.T) {
+	m := newMove(t)
+	var shared regtest.Built // images of one seed share their config
+	for i, tag := range []string{"1", "2", "3"} {
+		shared = m.src.AddImage("a", regtest.Image{Layers: []int64{50_000, int64(1000 + i)}, Seed: 1}, tag)
+	}
+	m.save(m.file("list.txt", "SRC/a:1\n"), "--output", m.path("1.tar"))
+	m.exits(exitDone)
+	m.save(m.file("list.txt", "SRC/a:1\nSRC/a:2\n"), "--output", m.path("2.tar"), "--since", m.path("1.tar"))
+	m.exits(exitDone)
+	if got, want := blobsOf(m.opened("2.tar")), int64(1001); got != want {
+		t.Errorf("the second has %d bytes of blobs, want %d", got, want)
+	}
+	m.save(m.file("list.txt", "SRC/a:1\nSRC/a:2\nSRC/a:3\n"), "--output", m.path("3.tar"), "--since", m.path("2.tar"))
+	m.exits(exitDone)
+	a := m.opened("3.tar")
+	if got, want := blobsOf(a), int64(1002); got != want {
+		t.Errorf("the third has %d bytes of blobs, want %d", got, want)
+	}
+	for _, b := range a.Set().Base {
+		if !slices.Equal(b.Repositories, []string{m.src.Host() + "/a"}) {
+			t.Errorf("what is left out is in %q", b.Repositories)
+		}
+	}
+	if n := m.src.BlobBytes(shared.Layers[0].Digest); n != 50_000 {
+		t.Errorf("of the shared layer %d bytes were read, want it once", n)
+	}
+	m.save(m.path("list.txt"), "--output", m.path("4.tar"), "--since", m.path("1.tar"), "--since", m.path("2.tar"), "--since", m.path("3.tar"))
+	m.exits(exitDone)
+	if a := m.opened("4.tar"); blobsOf(a) != 0 || len(a.Set().Images) != 3 {
+		t.Errorf("where all is there the archive has %d bytes of blobs of %d images", blobsOf(a), len(a.Set().Images))
+	}
+	m.save(m.path("list.txt"), "--output", m.path("3.tar"), "--since", m.path("3.tar"))
+	if m.code != exitUsage || !strings.Contains(m.errors, "would be replaced") {
+		t.Errorf("onto itself: exit code %d, %s", m.code, m.errors)
+	}
+	m.save(m.path("list.txt"), "--output", m.path("4.tar"), "--since", m.path("none.tar"))
+	if m.code == exitDone || !strings.Contains(m.errors, "none.tar") {
+		t.Errorf("of none: exit code %d, %s", m.code, m.errors)
+	}
+}
+
+// TestSaveTargets keeps where a list wants its images to go, and two images whose
+// names differ in the digest alone.
+func TestSaveTargets(t *testing.T) {
+	m := newMove(t)
+	one := m.src.AddImage("a", regtest.Image{Layers: []int64{100}, Seed: 1}, "1")
+	two := m.src.AddImage("a", regtest.Image{Layers: []int64{200}, Seed: 1})
+	m.save(m.file("list.txt", "SRC/a:1=team/x:v1\nSRC/a:1=team/y:v1\nSRC/a:1@"+string(two.Digest)+"\n"), "--output", m.path("a.tar"), "--kind", "images")
+	m.exits(exitDone)
+	a := m.opened("a.tar")
+	var got []string
+	for _, i := range a.Set().Images {
+		got = append(got, strings.TrimPrefix(i.Name, m.src.Host())+" "+i.Target)
+	}
+	slices.Sort(got)
+	if want := []string{"/a:1 team/x:v1", "/a:1 team/y:v1", "/a:1@" + string(two.Digest) + " "}; !slices.Equal(got, want) {
+		t.Errorf("the images are %q, want %q", got, want)
+	}
+	m.inArchive(a, "a:1", one)
+	m.inArchive(a, "a@"+string(two.Digest), two)
+	m.inArchive(a, "a:1@"+string(two.Digest), two)
+}
+
 // TestSaveRefuses: what cannot be is told before anything is asked.
 func TestSaveRefuses(t *testing.T) {
 	m := newMove(t)
