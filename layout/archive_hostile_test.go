@@ -2,6 +2,7 @@ package layout_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -246,14 +247,34 @@ func TestHostileEntries(t *testing.T) {
 	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Name: "file-0000000", Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}); err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
-	for i := range 1 << 20 {
-		copy(header.Bytes()[5:], fmt.Sprintf("%07d", i))
+	sums := make([]string, 7*9+1) // :: what the digits of a name add up to → checksum
+	for i := range sums {
+		copy(header.Bytes()[5:], "0000000")
+		for k, rest := 5, i; rest > 0; k++ {
+			header.Bytes()[k] += byte(min(rest, 9))
+			rest -= min(rest, 9)
+		}
 		checksum(header.Bytes())
-		b.Write(header.Bytes())
+		sums[i] = string(header.Bytes()[148:156])
 	}
 	path := filepath.Join(t.TempDir(), "many.tar")
-	if err := os.WriteFile(path, b.Bytes(), 0o666); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := bufio.NewWriterSize(f, 1<<20)
+	for i := range 1 << 20 {
+		h := header.Bytes()
+		sum := 0
+		for k, rest := 11, i; k > 4; k, rest = k-1, rest/10 {
+			h[k] = byte('0' + rest%10)
+			sum += rest % 10
+		}
+		copy(h[148:156], sums[sum])
+		b.Write(h)
+	}
+	if err := b.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, path, "more than 262144 entries")
