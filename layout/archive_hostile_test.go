@@ -241,7 +241,7 @@ func stretched(t *testing.T, big int) string {
 	return path
 }
 
-// TestHostileEntries holds that a tar with a million entries costs no memory.
+// TestHostileEntries holds that what is remembered of a tar is bounded.
 func TestHostileEntries(t *testing.T) {
 	var header bytes.Buffer
 	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Name: "file-0000000", Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}); err != nil {
@@ -264,7 +264,7 @@ func TestHostileEntries(t *testing.T) {
 	}
 	defer f.Close()
 	b := bufio.NewWriterSize(f, 1<<20)
-	for i := range 1 << 20 {
+	for i := range 1<<18 + 10 { // a million would not be read either
 		h := header.Bytes()
 		sum := 0
 		for k, rest := 11, i; k > 4; k, rest = k-1, rest/10 {
