@@ -28,7 +28,7 @@ type Archive struct {
 	named   []named                // what index.json lists, in its order
 	// The same by the names that ask for them: the annotation as it is, the tag
 	// alone, and the whole name with its tag. :: name → each digest once
-	texts, tags, names map[string][]oci.Descriptor
+	texts, tags, names map[string][]Entry
 
 	set    SetManifest
 	base   map[oci.Digest]BaseBlob // :: digest → what was left out
@@ -66,7 +66,7 @@ type named struct {
 // together; it names them. Whoever opened it closes it.
 func OpenArchive(paths ...string) (*Archive, error) {
 	a := &Archive{content: make(map[oci.Digest]extents), types: make(map[oci.Digest]string)}
-	a.texts, a.tags, a.names = make(map[string][]oci.Descriptor), make(map[string][]oci.Descriptor), make(map[string][]oci.Descriptor)
+	a.texts, a.tags, a.names = make(map[string][]Entry), make(map[string][]Entry), make(map[string][]Entry)
 	a.subjects = sync.OnceValue(a.findSubjects)
 	err := a.open(paths)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -51,9 +52,9 @@ func (a *Archive) readIndex(v *volume) error {
 // name adds an entry of index.json.
 func (a *Archive) name(n named) {
 	a.named = append(a.named, n)
-	add := func(m map[string][]oci.Descriptor, key string) {
-		if key != "" && !slices.ContainsFunc(m[key], func(d oci.Descriptor) bool { return d.Digest == n.Descriptor.Digest }) {
-			m[key] = append(m[key], n.Descriptor)
+	add := func(m map[string][]Entry, key string) {
+		if key != "" {
+			m[key] = appendNew(m[key], n.Entry)
 		}
 	}
 	add(a.texts, n.text)
@@ -80,39 +81,68 @@ func originalName(text, image string) ref.Ref {
 	return ref.Ref{}
 }
 
-// find returns the descriptor of what r names.
-func (a *Archive) find(r ref.Ref) (oci.Descriptor, error) {
-	if r.Digest != "" {
-		if _, err := pathOf(r.Digest); err != nil {
-			return oci.Descriptor{}, err
-		}
-		return oci.Descriptor{MediaType: a.types[r.Digest], Digest: r.Digest}, nil
+// appendNew adds an entry of a digest that is not in the list yet.
+func appendNew(list []Entry, e Entry) []Entry {
+	if slices.ContainsFunc(list, func(o Entry) bool { return o.Descriptor.Digest == e.Descriptor.Digest }) {
+		return list
 	}
-	var found []oci.Descriptor
+	return append(list, e)
+}
+
+// Lookup returns the entry that r means, with its original name. A reference
+// with neither name, tag nor digest means the only image that there is; a tag
+// without a name is an annotation as it stands in the archive, or the tag of one
+// image only. What has a digest need not be named: it may be a part of an index.
+// The error is ErrNotFound where nothing is called that, and ErrInvalid where
+// several are; it lists what there is.
+func (a *Archive) Lookup(r ref.Ref) (Entry, error) {
+	if r.Digest != "" {
+		return a.byDigest(r)
+	}
+	found := a.names[r.String()]
 	if r.Name == (ref.Name{}) {
 		found = a.bare(r.Tag)
-	} else {
-		found = a.names[r.String()]
 	}
 	switch {
 	case len(found) == 1:
 		return found[0], nil
+	case len(found) > 1 && r == (ref.Ref{}):
+		return Entry{}, oci.Errorf(oci.ErrInvalid, "", "the archive has several images, and one has to be named: %s", a.list())
 	case len(found) > 1:
-		return oci.Descriptor{}, oci.Errorf(oci.ErrInvalid, "", "several images of the archive are called %q: %s", nameOf(r.Name, r.Tag), a.list())
-	case r == (ref.Ref{}):
-		return oci.Descriptor{}, oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the archive names no image")
+		return Entry{}, oci.Errorf(oci.ErrInvalid, "", "several images of the archive have the tag %q: %s", r.Tag, a.list())
+	case len(a.named) == 0:
+		return Entry{}, oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the archive names no image")
 	}
-	return oci.Descriptor{}, oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the archive has no %q: %s", nameOf(r.Name, r.Tag), a.list())
+	return Entry{}, oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the archive has no %q: %s", nameOf(r.Name, r.Tag), a.list())
 }
 
-// bare returns what a tag without a name can mean: an annotation that is just
-// that, or else the tag of whatever repository. No tag means the only image.
-func (a *Archive) bare(tag string) []oci.Descriptor {
+// byDigest returns what has a digest, by the name that it has in the archive if
+// none is asked for.
+func (a *Archive) byDigest(r ref.Ref) (Entry, error) {
+	if _, err := pathOf(r.Digest); err != nil {
+		return Entry{}, err
+	}
+	e := Entry{r, oci.Descriptor{MediaType: a.types[r.Digest], Digest: r.Digest}}
+	if r.Name == (ref.Name{}) {
+		i := slices.IndexFunc(a.named, func(n named) bool { return n.Descriptor.Digest == r.Digest })
+		if i >= 0 {
+			e.Ref.Name = a.named[i].Ref.Name
+		}
+	}
+	return e, nil
+}
+
+// signatureTag matches the tags under which referrers and cosign's signatures are
+// found. They are not what somebody means who names nothing.
+var signatureTag = regexp.MustCompile(`^sha(256-[0-9a-f]{64}|512-[0-9a-f]{64,128})(\.(sig|att|sbom))?$`)
+
+// bare returns what a tag without a name can mean. No tag means the only image.
+func (a *Archive) bare(tag string) []Entry {
 	if tag == "" {
-		var all []oci.Descriptor
+		var all []Entry
 		for _, e := range a.Entries() {
-			if !slices.ContainsFunc(all, func(d oci.Descriptor) bool { return d.Digest == e.Descriptor.Digest }) {
-				all = append(all, e.Descriptor)
+			if !signatureTag.MatchString(e.Ref.Tag) {
+				all = appendNew(all, e)
 			}
 		}
 		return all

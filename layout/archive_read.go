@@ -11,9 +11,8 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
-// Resolve returns the descriptor of a manifest. A reference with neither name,
-// tag nor digest means the only image that there is; a tag without a name is an
-// annotation as it stands in the archive, or the tag of one image only.
+// Resolve returns the descriptor of the manifest that r means; see
+// [Archive.Lookup].
 func (a *Archive) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) {
 	m, err := a.Manifest(ctx, r)
 	if err != nil {
@@ -24,10 +23,11 @@ func (a *Archive) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error
 
 // Manifest returns a manifest, its digest verified.
 func (a *Archive) Manifest(_ context.Context, r ref.Ref) (oci.Manifest, error) {
-	d, err := a.find(r)
+	e, err := a.Lookup(r)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
+	d := e.Descriptor
 	raw, err := a.rawManifest(d.Digest)
 	if err != nil {
 		return oci.Manifest{}, err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/relocate"
 )
 
@@ -28,9 +29,16 @@ func newCopyCmd(env Env) *cobra.Command {
 signatures and whatever else refers to it, byte for byte, so that every digest
 stays what it is. Tags are set when everything is in place.
 
-SRC and DST are references (docker://REF is the same), or oci:DIR, oci:DIR:TAG and
-oci:DIR@DIGEST for an OCI image layout in a directory. A DST without a tag gets
-that of SRC.
+SRC and DST are references (docker://REF is the same), or
+  oci:DIR, oci:DIR:TAG, oci:DIR@DIGEST
+      an OCI image layout in a directory;
+  oci-archive:FILE, oci-archive:FILE:TAG, oci-archive:FILE:REFERENCE, oci-archive:FILE@DIGEST
+      one in a tar, as 'entrepot save', skopeo, podman and others write it. As DST it
+      is made anew with what is copied, and replaces a file that is there, unless
+      --on-existing fail is given;
+  docker-archive:FILE, docker-archive:FILE:REFERENCE
+      SRC alone: what docker save wrote.
+A DST without a tag gets that of SRC, an archive without a name the whole name.
 
 ` + rulesHelp + `
 
@@ -40,6 +48,8 @@ registries refuse the credentials.`,
 		Example: `  entrepot copy quay.io/prometheus/node-exporter:v1.9.1 registry.corp/prometheus/node-exporter:v1.9.1
   entrepot copy --platform linux/amd64 alpine:3.20 localhost:5000/alpine:3.20
   entrepot copy alpine:3.20 oci:images:alpine-3.20
+  entrepot copy alpine:3.20 oci-archive:alpine.tar
+  entrepot copy docker-archive:saved.tar registry.corp/team/app:v1
   entrepot copy --all-tags --no-referrers ghcr.io/team/app registry.corp/team/app`,
 		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,9 +82,18 @@ func copyImages(ctx context.Context, env Env, opts copyOptions, from, to string)
 		return err
 	}
 	defer places.Close()
+	if src, err = x.lookup(src, opts.allTags); err != nil {
+		return err
+	}
+	if dst.archive != "" && dst.ref.Name == (ref.Name{}) && dst.ref.Tag == "" {
+		dst.ref.Name = src.ref.Name // the name that the image had
+	}
 	pairs, err := x.copyPairs(ctx, src, dst, opts.allTags)
 	if err != nil {
 		return err
+	}
+	if dst.archive != "" {
+		return x.copyToArchive(ctx, dst, pairs)
 	}
 	rep, err := x.run(ctx, pairs)
 	return errors.Join(err, x.print(rep))
@@ -113,7 +132,7 @@ func (x *transfer) copyPairs(ctx context.Context, src, dst location, all bool) (
 // source's.
 func copyPair(src, dst location) (relocate.Pair, error) {
 	from, to := src.ref, dst.ref
-	if src.dir == "" {
+	if from.Name != (ref.Name{}) {
 		from = from.WithDefaultTag()
 	}
 	if to.Digest != "" && to.Digest != from.Digest {
@@ -122,7 +141,7 @@ func copyPair(src, dst location) (relocate.Pair, error) {
 	if to.Tag == "" {
 		to.Tag = from.Tag
 	}
-	if to.Tag == "" && from.Digest == "" {
+	if to.Tag == "" && from.Digest == "" && dst.archive == "" {
 		to.Tag = "latest"
 	}
 	to.Digest = from.Digest

@@ -11,22 +11,39 @@ import (
 func TestParseLocation(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for s, want := range map[string]string{
-		"alpine":                  " docker.io/library/alpine",
-		"docker://quay.io/a/b:v1": " quay.io/a/b:v1",
-		"oci:dir":                 "dir ",
-		"oci:dir:v1":              "dir :v1",
-		"oci:/a.b/c:d/dir":        "/a.b/c:d/dir ",
-		"oci:/a/dir@" + digest:    "/a/dir @" + digest,
-		"oci:":                    "error",
-		"oci::v1":                 "error",
-		"oci:dir:v 1":             "error",
-		"oci:dir@sha256:1":        "error",
-		"docker://":               "error",
-		"Alpine":                  "error",
+		"alpine":                              " docker.io/library/alpine",
+		"docker://quay.io/a/b:v1":             " quay.io/a/b:v1",
+		"oci:dir":                             "dir ",
+		"oci:dir:v1":                          "dir :v1",
+		"oci:/a.b/c:d/dir":                    "/a.b/c:d/dir ",
+		"oci:/a/dir@" + digest:                "/a/dir @" + digest,
+		"oci:":                                "error",
+		"oci::v1":                             "error",
+		"oci:dir:v 1":                         "error",
+		"oci:dir@sha256:1":                    "error",
+		"oci-archive:x.tar":                   "x.tar ",
+		"oci-archive:/a/x.tar:v1":             "/a/x.tar :v1",
+		"oci-archive:x.tar@" + digest:         "x.tar @" + digest,
+		"oci-archive:x.tar:quay.io:80/a/b:v1": "x.tar quay.io:80/a/b:v1",
+		"oci-archive:x.tar:alpine:3":          "x.tar docker.io/library/alpine:3",
+		"oci-archive:x.tar:quay.io/a/b@" + digest: "x.tar quay.io/a/b@" + digest,
+		"oci-archive:a@b/x.tar":                   "a@b/x.tar ",
+		"docker-archive:x.tar:alpine:3":           "docker x.tar docker.io/library/alpine:3",
+		"oci-archive:":                            "error",
+		"oci-archive::v1":                         "error",
+		"oci-archive:x.tar:":                      "error",
+		"oci-archive:x.tar:v 1":                   "error",
+		"oci-archive:x.tar:a/B:v1":                "error",
+		"oci-archive:x.tar@sha256:1":              "error",
+		"docker://":                               "error",
+		"Alpine":                                  "error",
 	} {
 		got := "error"
 		if l, err := parseLocation(s); err == nil {
-			got = l.dir + " " + strings.TrimPrefix(l.ref.String(), "/")
+			got = l.dir + l.archive + " " + strings.TrimPrefix(l.ref.String(), "/")
+			if l.docker {
+				got = "docker " + got
+			}
 			if l.text != s {
 				t.Errorf("%q is shown as %q", s, l.text)
 			}
