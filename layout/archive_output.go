@@ -43,36 +43,15 @@ func volumePaths(path string, n int) []string {
 	}
 	var paths []string
 	for i := range n {
-		paths = append(paths, volumePath(path, i+1))
+		paths = append(paths, volumeName(path, i+1))
 	}
 	return paths
 }
 
-// volumePath returns what a volume is called; 1 is the first.
-func volumePath(path string, n int) string {
+// volumeName returns what a volume is called; 1 is the first.
+func volumeName(path string, n int) string {
 	ext := filepath.Ext(path)
 	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(path, ext), n, ext)
-}
-
-// ArchivePaths returns the files that [WriteArchive] made of a path: the file
-// itself, or where there is none its volumes, as many as follow each other.
-// Where there are none either it is the path, which does not open.
-func ArchivePaths(path string) []string {
-	if _, err := os.Stat(path); err == nil {
-		return []string{path}
-	}
-	var paths []string
-	for n := 1; n <= maxVolumes; n++ {
-		next := volumePath(path, n)
-		if _, err := os.Stat(next); err != nil {
-			break
-		}
-		paths = append(paths, next)
-	}
-	if len(paths) == 0 {
-		return []string{path}
-	}
-	return paths
 }
 
 // writeFiles writes the volumes of an archive.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/entrepot/entrepot/oci"
 )
@@ -26,7 +25,7 @@ func Volumes(paths ...string) ([][]string, error) {
 	for _, path := range paths {
 		one, err := identifyFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			if first, bad := identifyFile(volumePath(path)); bad == nil {
+			if first, bad := identifyFile(volumeName(path, 1)); bad == nil {
 				one, err = first, nil
 			}
 		}
@@ -50,12 +49,6 @@ func Volumes(paths ...string) ([][]string, error) {
 		groups = append(groups, s.paths())
 	}
 	return groups, nil
-}
-
-// volumePath returns what the first volume of an archive is called.
-func volumePath(path string) string {
-	ext := filepath.Ext(path)
-	return strings.TrimSuffix(path, ext) + "-0001" + ext
 }
 
 // A volumeAt is a file, and what it says of itself; nothing where it is no volume

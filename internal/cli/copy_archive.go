@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -68,9 +69,16 @@ func (l location) showArchive(r ref.Ref) string {
 	return s
 }
 
-// openArchive opens the archive of a location, all of its volumes.
-func openArchive(l location) (*layout.Archive, error) {
-	a, err := layout.OpenArchive(layout.ArchivePaths(l.archive)...)
+// openArchiveAt opens the archive of a location, with all of its volumes.
+func openArchiveAt(l location) (*layout.Archive, error) {
+	files, err := layout.Volumes(l.archive)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		files = [][]string{{l.archive}} // what is not there says so when it is opened
+	case err != nil:
+		return nil, err
+	}
+	a, err := layout.OpenArchive(files[0]...)
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, failure(err, "")
 	}

@@ -88,7 +88,7 @@ func (x *transfer) connect(from, to location) (io.Closer, error) {
 	x.from, x.to = from, to
 	var opened closers
 	if from.archive != "" {
-		a, err := openArchive(from)
+		a, err := openArchiveAt(from)
 		if err != nil {
 			return nil, err
 		}
