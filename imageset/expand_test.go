@@ -117,7 +117,18 @@ func notes(set *imageset.Set) []string {
 // brackets deletes.
 func (b *bench) image(path string, pack func(*testing.T, []byte) []byte, platform string, tag string, layers ...[]string) regtest.Built {
 	b.t.Helper()
-	config := b.reg.AddBlob(path, regtest.Bytes(fmt.Appendf(nil, `{"architecture":%q,"os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`, platform)))
+	return b.labelled(path, pack, platform, "{}", tag, layers...)
+}
+
+// labelled is image with labels, in JSON.
+func (b *bench) labelled(path string, pack func(*testing.T, []byte) []byte, platform, labels, tag string, layers ...[]string) regtest.Built {
+	b.t.Helper()
+	var diffs []string
+	for _, files := range layers {
+		diffs = append(diffs, `"`+string(oci.FromBytes(tarball(b.t, files), ""))+`"`)
+	}
+	config := b.reg.AddBlob(path, regtest.Bytes(fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{"Labels":%s},"rootfs":{"type":"layers","diff_ids":[%s]}}`,
+		platform, labels, strings.Join(diffs, ","))))
 	config.MediaType = ispec.MediaTypeImageConfig
 	m := ispec.Manifest{MediaType: oci.TypeImageManifest, Config: config, Layers: []oci.Descriptor{}}
 	m.SchemaVersion = 2

@@ -13,10 +13,6 @@ func (x *expansion) graphImage(context.Context) {
 	x.fail(x.cfg.Platform.GraphAt, ErrNoGraphData, "", "the update graph")
 }
 
-func (x *expansion) operator(_ context.Context, o Operator) {
-	x.fail(o.Place, nil, "", "catalogs are not expanded")
-}
-
 func (x *expansion) charts(context.Context) {
 	for _, r := range x.cfg.Helm.Repositories {
 		x.fail(r.Place, nil, "", "charts are not expanded")
