@@ -29,6 +29,9 @@ type Env struct {
 	// GraphData returns the data of the update graph, from which the image of it
 	// is made: a tar archive that is compressed by gzip.
 	GraphData func(ctx context.Context) ([]byte, error)
+	// Signatures returns the detached signatures of a release, none where there are
+	// none.
+	Signatures func(ctx context.Context, release oci.Digest) ([][]byte, error)
 	// Charts says how charts are read; its Render renders them.
 	Charts document.Options
 }

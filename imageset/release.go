@@ -42,7 +42,7 @@ func (x *expansion) releases(ctx context.Context) {
 	for _, r := range wanted {
 		x.release(ctx, r)
 	}
-	if p.Graph && len(x.errs) == 0 {
+	if p.Graph {
 		x.graphImage(ctx)
 	}
 }
@@ -72,7 +72,7 @@ func (x *expansion) release(ctx context.Context, r release) {
 	if x.cfg.Platform.KubeVirt {
 		x.kubeVirt(r, p)
 	}
-	x.signature(r, p.digest)
+	x.signatures(ctx, r, p.digest)
 }
 
 // A payload is what a release image says.

@@ -1,9 +1,14 @@
 package imageset_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -11,7 +16,10 @@ import (
 
 	"github.com/entrepot/entrepot/imageset"
 	"github.com/entrepot/entrepot/internal/regtest"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/openshift"
 	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/relocate"
 )
 
 func reference(t *testing.T, s string) ref.Ref {
@@ -194,6 +202,8 @@ func TestNoUpdate(t *testing.T) {
 	if got := releases(set); got != "4.1.0-x86_64 4.1.2-x86_64" {
 		t.Errorf("releases are %s", got)
 	}
+	b.env.Signatures = func(_ context.Context, d oci.Digest) ([][]byte, error) { return [][]byte{[]byte("signed " + d)}, nil }
+	set = b.expand("  platform:\n    channels:\n    - {name: c-4.1, minVersion: 4.1.0, maxVersion: 4.1.2, shortestPath: true}\n")
 	want := []string{"isc.yaml:6: mirror.platform.channels[0]: in the channel c-4.1 no update leads from 4.1.0 to 4.1.2: only these two are taken"}
 	if diff := cmp.Diff(want, notes(set)); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
@@ -223,3 +233,146 @@ func TestGraphErrors(t *testing.T) {
 }
 
 const channelsKey = "io.openshift.upgrades.graph.release.channels"
+
+// TestSignatures holds that signatures go with the set, and that their lack is
+// told.
+func TestSignatures(t *testing.T) {
+	b := newBench(t)
+	m := b.image("ocp/release", gzipped, "amd64", "v1", []string{stream("cli=" + contentRepo + digest("a"))})
+	const config = "  platform:\n    release: quay.io/ocp/release:v1\n"
+	if got := strings.Join(notes(b.expand(config)), "\n"); !strings.Contains(got, "there is no signature of the release quay.io/ocp/release:v1@"+string(m.Digest)) {
+		t.Errorf("notes: %s", got)
+	}
+	b.env.Signatures = func(_ context.Context, d oci.Digest) ([][]byte, error) {
+		return [][]byte{[]byte("one " + d), []byte("two")}, nil
+	}
+	set := b.expand(config)
+	want := []relocate.File{
+		{Name: openshift.SignatureFile(m.Digest, 1), Data: []byte("one " + m.Digest)},
+		{Name: openshift.SignatureFile(m.Digest, 2), Data: []byte("two")},
+	}
+	if diff := cmp.Diff(want, set.Files); diff != "" || len(set.Notes) > 0 {
+		t.Errorf("files (-want +got):\n%s\nnotes: %v", diff, notes(set))
+	}
+	b.env.Signatures = func(context.Context, oci.Digest) ([][]byte, error) { return nil, errors.New("no way") }
+	b.fails(config, "isc.yaml:5: mirror.platform.release: the signature of the release quay.io/ocp/release:v1: no way")
+}
+
+// graphData is what the update service's data looks like.
+func graphData(t *testing.T) []byte {
+	t.Helper()
+	return gzipped(t, tarball(t, []string{"version=1.0.0", "channels/stable-4.15.yaml=name: stable-4.15\n", "../../escaped=x"}))
+}
+
+// TestGraphImage builds the image of the update graph upon a base for two
+// platforms, twice to the same bytes.
+func TestGraphImage(t *testing.T) {
+	b := newBench(t)
+	b.image("ocp/release", gzipped, "amd64", "v1", []string{stream("cli=" + contentRepo + digest("a"))})
+	var bases []regtest.Built
+	for _, arch := range []string{"amd64", "arm64"} {
+		bases = append(bases, b.image("ubi9/ubi", gzipped, arch, "", []string{"bin/bash=" + arch}))
+	}
+	b.reg.AddIndex("ubi9/ubi", bases, "latest")
+	b.env.GraphData = func(context.Context) ([]byte, error) { return graphData(t), nil }
+	const config = "  platform:\n    graph: true\n    release: quay.io/ocp/release:v1\n"
+	set := b.expand(config)
+	if got := show(set.Images[len(set.Images)-1:])[0]; got != "localhost/openshift/graph-image:latest > /openshift/graph-image:latest graph mirror.platform.graph" {
+		t.Errorf("the image is %s", got)
+	}
+	from := set.Over(b.env.Source)
+	r := reference(t, "localhost/openshift/graph-image:latest")
+	m, err := from.Manifest(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := m.Links()
+	if err != nil || len(links.Manifests) != 2 {
+		t.Fatalf("%s, %v", m.Raw, err)
+	}
+	for _, child := range links.Manifests {
+		b.complete(from, r.Name.WithDigest(child.Digest).String())
+	}
+	again, err := b.expand(config).Over(b.env.Source).Manifest(t.Context(), r)
+	if err != nil || again.Digest != m.Digest {
+		t.Errorf("the second one is %s, %v, want %s", again.Digest, err, m.Digest)
+	}
+	config2, err := from.Manifest(t.Context(), r.Name.WithDigest(links.Manifests[0].Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.runs(from, r.Name, config2)
+}
+
+// runs checks what the image of a graph runs, and that its layer has the data.
+func (b *bench) runs(from oci.Reader, n ref.Name, m oci.Manifest) {
+	b.t.Helper()
+	links, err := m.Links()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	read := func(d oci.Digest) []byte {
+		blob, err := from.Blob(b.t.Context(), n, d, 0)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		defer blob.Body.Close()
+		data, err := io.ReadAll(blob.Body)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return data
+	}
+	var config struct {
+		Architecture string
+		Config       struct{ Cmd []string }
+		RootFS       struct {
+			Diffs []oci.Digest `json:"diff_ids"`
+		}
+	}
+	if err := json.Unmarshal(read(links.Config.Digest), &config); err != nil {
+		b.t.Fatal(err)
+	}
+	want := []string{"/bin/bash", "-c", "exec cp -rp /var/lib/cincinnati-graph-data/* /var/lib/cincinnati/graph-data"}
+	if diff := cmp.Diff(want, config.Config.Cmd); diff != "" || config.Architecture != "amd64" {
+		b.t.Errorf("the command (-want +got):\n%s", diff)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(read(links.Layers[len(links.Layers)-1].Digest)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	plain, err := io.ReadAll(z)
+	if err != nil || oci.FromBytes(plain, "") != config.RootFS.Diffs[len(links.Layers)-1] {
+		b.t.Errorf("the layer is not what the configuration says: %v", err)
+	}
+	var names []string
+	for r := tar.NewReader(bytes.NewReader(plain)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			b.t.Fatal(err)
+		}
+		names = append(names, h.Name)
+	}
+	const dir = "var/lib/cincinnati-graph-data/"
+	if diff := cmp.Diff([]string{dir + "version", dir + "channels/stable-4.15.yaml", dir + "escaped"}, names); diff != "" {
+		b.t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestGraphImageErrors(t *testing.T) {
+	b := newBench(t)
+	b.image("ocp/release", gzipped, "amd64", "v1", []string{stream("cli=" + contentRepo + digest("a"))})
+	const config, at = "  platform:\n    graph: true\n    release: quay.io/ocp/release:v1\n", "isc.yaml:5: mirror.platform.graph: the update graph"
+	b.fails(config, at+": "+imageset.ErrNoGraphData.Error())
+	for data, want := range map[string]string{
+		"": ": its data: EOF",
+		string(gzipped(t, []byte("no tar at all"))):     ": its data: unexpected EOF",
+		string(gzipped(t, tarball(t, []string{"a=b"}))): ": its data has no channels: it is something else",
+		string(graphData(t)):                            " is made upon registry.access.redhat.com/ubi9/ubi:latest, which cannot be read: manifest unknown",
+	} {
+		b.env.GraphData = func(context.Context) ([]byte, error) { return []byte(data), nil }
+		b.fails(config, at+want)
+	}
+}
