@@ -134,7 +134,7 @@ func (x *expansion) catalog(ctx context.Context, c *chosen) error {
 		if err != nil {
 			return err
 		}
-		m.Written, m.From, err = x.stand(c, built)
+		m.Written, err = x.stand(c, built)
 		if err != nil {
 			return err
 		}
@@ -144,13 +144,14 @@ func (x *expansion) catalog(ctx context.Context, c *chosen) error {
 }
 
 // stand puts a catalog that was built in the place of the one that it was made
-// from, and returns its name and where it is. One that is called by its digest
-// alone needs a tag for a name, for its digest is another one now.
-func (x *expansion) stand(c *chosen, built *catalog.Rebuilt) (written, from string, err error) {
+// from, and returns its name. One that is called by its digest alone needs a tag
+// for a name, for its digest is another one now; so does the second part of one
+// catalog.
+func (x *expansion) stand(c *chosen, built *catalog.Rebuilt) (string, error) {
 	s := x.made(c.at.Name, c.from)
 	for _, m := range built.Manifests {
 		if err := s.put(m, ""); err != nil {
-			return "", "", err
+			return "", err
 		}
 	}
 	for d, b := range built.Blobs {
@@ -164,16 +165,14 @@ func (x *expansion) stand(c *chosen, built *catalog.Rebuilt) (written, from stri
 		}
 		name.Digest = ""
 	}
-	written = name.String()
 	if had, taken := s.tags[name.Tag]; taken && had.Digest != built.Manifest.Digest && !c.disk {
 		name.Tag = name.Tag[:min(len(name.Tag), 100)] + "-" + short
-		from = name.String()
 	}
 	if c.disk {
 		delete(s.tags, name.Tag) // the part takes the place of the whole
 	}
-	x.note(c.below("catalog"), "", "a part of the catalog is taken: %s is a new image, %s", written, built.Manifest.Digest)
-	return written, from, s.put(built.Manifest, name.Tag)
+	x.note(c.below("catalog"), "", "a part of the catalog is taken: %s is a new image, %s", name, built.Manifest.Digest)
+	return name.String(), s.put(built.Manifest, name.Tag)
 }
 
 // template reads what the catalog's CatalogSource is made from.

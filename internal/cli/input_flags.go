@@ -75,7 +75,7 @@ type inputSet struct {
 	// maps are the earlier relocations that the images went through, in order.
 	maps []document.Mapping
 	// sets are the image sets among the inputs, and images theirs, once they were
-	// asked for; volume is how large they want an archive's files, 0 for any size.
+	// asked for; volume is how large they let an archive's files be, 0 for any size.
 	sets   []*imageset.Config
 	images []imageset.Image
 	volume int64

@@ -115,6 +115,16 @@ func (g *updateGraphs) data(ctx context.Context) ([]byte, error) {
 	return os.ReadFile(g.bundle)
 }
 
+// A statusError says that an address answers something else than content.
+type statusError struct {
+	at   string // without a password
+	code int
+}
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("get %s: %d %s", e.at, e.code, http.StatusText(e.code))
+}
+
 // fetchURL reads what is at an address, with the authorities and hosts of the
 // flags. An answer other than 200 is an error.
 func (t *transferFlags) fetchURL(ctx context.Context, address string) (_ []byte, err error) {
@@ -143,7 +153,7 @@ func (t *transferFlags) fetchURL(ctx context.Context, address string) (_ []byte,
 	}
 	defer resp.Body.Close() // what it could say is of no use
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: %s", u.Redacted(), resp.Status)
+		return nil, statusError{u.Redacted(), resp.StatusCode}
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, document.MaxSize+1))
 	if err == nil && len(data) > document.MaxSize {

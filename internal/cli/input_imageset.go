@@ -79,6 +79,7 @@ func (t *transferFlags) expand(ctx context.Context, s *inputSet, f *inputFlags, 
 		set, err := c.Expand(ctx, imageset.Env{
 			Source: x.cfg.Source, ReadFile: besides(c.Name), Fetch: t.fetchURL,
 			Graph: graphs.graph, GraphData: graphs.data, Charts: how,
+			Signatures: t.signatures(x.env, c.Name),
 		})
 		if err != nil {
 			return documentError(x.env, err)
@@ -90,7 +91,9 @@ func (t *transferFlags) expand(ctx context.Context, s *inputSet, f *inputFlags, 
 		}
 		s.images = append(s.images, set.Images...)
 		s.extras = append(s.extras, set.Files...)
-		s.volume = max(s.volume, c.ArchiveSize)
+		if c.ArchiveSize > 0 && (s.volume == 0 || c.ArchiveSize < s.volume) {
+			s.volume = c.ArchiveSize
+		}
 		if len(set.Left) > 0 {
 			fmt.Fprintf(x.env.Stderr, "entrepot: %s: %s %s left out, because blockedImages match\n", c.Name, count(len(set.Left), "image"), are(len(set.Left)))
 		}

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,85 +15,126 @@ import (
 )
 
 type mapOptions struct {
+	inputFlags
 	mappingFlags
+	sourceFlags
+	networkFlags
 	json bool
 }
 
 func newMapCmd(env Env) *cobra.Command {
 	var opts mapOptions
 	cmd := &cobra.Command{
-		Use:   "map REF... --to PREFIX",
+		Use:   "map REF|INPUT... --to PREFIX",
 		Short: "Print what images are called after a relocation",
 		Long: `Map prints for each image what 'entrepot relocate' with the same flags would call
-it at the target. Nothing is contacted. A REF may be an archive of images as well,
-which stands for all that it names. The images are taken as one set: where two of
-them would meet at the target, all that meet are listed.
+it at the target. A file, an archive, or a directory with a slash in its name
+stands for the images that it names; see 'entrepot inspect'. Nothing is contacted
+for references and documents; the catalogs, releases and charts that an image set
+names are read. All images are taken as one set: where two of them would meet at
+the target, all that meet are listed.
 
 ` + namingHelp + `
 
-Exit codes: 0 done, 1 an archive cannot be read, 2 the command line is wrong, 5
+Exit codes: 0 done, 1 an input cannot be read, 2 the command line is wrong, 5
 images would meet at the target, or the target cannot have a name.`,
 		Example: `  entrepot map alpine:3.20 quay.io/team/app:v1 --to registry.example.com/team
   entrepot map alpine:3.20 --to localhost:5000 --naming host-path --json
-  entrepot map images.tar --to registry.example.com/team`,
+  entrepot map images.tar deploy/ --to registry.example.com/team`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error { return printMap(env.Stdout, opts, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return printMap(cmd.Context(), env, opts, args) },
 	}
+	opts.inputFlags.add(cmd)
 	opts.mappingFlags.add(cmd)
+	opts.sourceFlags.add(cmd)
+	opts.networkFlags.add(cmd)
 	cmd.Flags().BoolVar(&opts.json, "json", false, "print one JSON object a line")
 	return cmd
 }
 
-// printMap prints the targets of images in the order of the command line.
-func printMap(w io.Writer, opts mapOptions, names []string) error {
-	naming, err := opts.read()
+// printMap prints the targets of images, in the order of the command line, then
+// of the inputs.
+func printMap(ctx context.Context, env Env, opts mapOptions, args []string) error {
+	naming, err := opts.mappingFlags.read()
 	if err != nil {
 		return err
 	}
-	if names, err = namesOf(names); err != nil {
+	mentions, err := opts.mentions(ctx, env, args)
+	if err != nil {
 		return err
-	}
-	var mentions []relocate.Mention
-	for _, name := range names {
-		mentions = append(mentions, relocate.Mention{Written: name})
 	}
 	pairs, err := relocate.Pairs(mentions, naming)
 	if err != nil {
 		return planError(err)
 	}
-	bySource := make(map[ref.Ref]relocate.Pair)
+	byName := make(map[ref.Ref][]relocate.Pair) // :: original name → where it goes
 	for _, p := range pairs {
-		bySource[p.Source] = p
+		name := p.Name()
+		byName[name] = append(byName[name], p)
 	}
-	for _, name := range names {
-		r, err := ref.Parse(name)
+	done := make(map[string]bool) // :: reference of an input → it was printed
+	for _, m := range mentions {
+		if m.At != "" && done[m.Written] {
+			continue
+		}
+		done[m.Written] = m.At != ""
+		r, err := ref.Parse(m.Written)
 		if err != nil {
 			return usageError(err, "")
 		}
-		if err := printMapped(w, name, bySource[r.WithDefaultTag()].Rewrite(name), opts.json); err != nil {
-			return err
+		for _, p := range byName[r.WithDefaultTag()] {
+			if err := printMapped(env.Stdout, m.Written, p.Rewrite(m.Written), opts.json); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// namesOf puts the names of the images in archives into the place of these.
-func namesOf(args []string) ([]string, error) {
-	var names []string
+// mentions returns the images that the arguments are, or name.
+func (opts *mapOptions) mentions(ctx context.Context, env Env, args []string) ([]relocate.Mention, error) {
+	var all []relocate.Mention
+	var inputs []string
 	for _, arg := range args {
-		if !isArchive(arg) {
-			names = append(names, arg)
+		if opts.kind != "" || isInput(arg) {
+			inputs = append(inputs, arg)
 			continue
 		}
-		ins, err := archived([]string{arg})
-		if err != nil {
-			return nil, err
-		}
-		for _, in := range ins {
-			names = append(names, in.Images...)
-		}
+		all = append(all, relocate.Mention{Written: arg})
 	}
-	return names, nil
+	if len(inputs) == 0 {
+		return all, nil
+	}
+	how, err := opts.options()
+	if err != nil {
+		return nil, err
+	}
+	t := readOnly(opts.sourceFlags, opts.networkFlags)
+	opts.use, opts.catalog = anySets, t.catalogs(ctx, env)
+	set, err := opts.inputFlags.read(env, inputs, how)
+	if err != nil {
+		return nil, err
+	}
+	x, err := t.open(env)
+	if err != nil {
+		return nil, err
+	}
+	defer x.close()
+	if err := t.expand(ctx, set, &opts.inputFlags, how, x); err != nil {
+		return nil, err
+	}
+	named, err := set.mentions(ctx, x.cfg.Source)
+	return append(all, named...), err
+}
+
+// isInput reports whether an argument is a file or a directory rather than a
+// reference. A bare word is a reference, whatever is called so here.
+func isInput(arg string) bool {
+	if arg == "-" || strings.HasPrefix(arg, layoutInput) || isArchive(arg) {
+		return true
+	}
+	_, err := os.Stat(arg)
+	return err == nil && strings.ContainsAny(arg, "/.")
 }
 
 func printMapped(w io.Writer, source, target string, asJSON bool) error {

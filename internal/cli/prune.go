@@ -192,7 +192,14 @@ func (p *pruner) pairs(ctx context.Context, flag string, inputs []string) ([]rel
 		return in, err
 	}
 	p.opts.catalog = func(arg string) (*catalogInput, error) { return catalogImageOf(ctx, p.source.cfg.Source, arg) }
+	p.opts.use = copySets
+	if flag == "--remove" {
+		p.opts.use = anySets
+	}
 	set, err := p.opts.inputFlags.read(p.env, inputs, how)
+	if err == nil {
+		err = p.source.flags.expand(ctx, set, &p.opts.inputFlags, how, p.source)
+	}
 	if err != nil {
 		return nil, err
 	}

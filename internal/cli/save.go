@@ -127,6 +127,9 @@ func (opts *saveOptions) open(ctx context.Context, env Env, args []string) (*sav
 		return nil, err
 	}
 	to.Log = x.cfg.Log
+	if opts.volumeSize == "" && to.Stream == nil {
+		to.VolumeSize = set.volume // that an image set asks for
+	}
 	return &saving{opts: opts, env: env, set: set, x: x, to: to, base: base}, nil
 }
 
