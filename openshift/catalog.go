@@ -25,7 +25,7 @@ func (w *writer) catalogs() {
 	for i, p := range all {
 		w.catalogSource(p, "cs-"+names[i])
 		name := "cc-" + names[i]
-		w.add(name+".yaml", object{
+		w.object(name+".yaml", object{
 			"apiVersion": clusterCatalogAPI, "kind": "ClusterCatalog", "metadata": metadata(name),
 			"spec": object{"priority": 0, "source": object{"type": "Image", "image": object{"ref": reference(p)}}},
 		})
@@ -37,12 +37,12 @@ func (w *writer) catalogs() {
 func (w *writer) catalogSource(p relocate.Placed, name string) {
 	file := name + ".yaml"
 	if t := w.extras.templates[p.Name().String()]; t != nil {
-		w.add(file, t.catalogSource(name, reference(p)))
+		w.object(file, t.catalogSource(name, reference(p)))
 		return
 	}
 	meta := metadata(name)
 	meta["namespace"] = marketplace
-	w.add(file, object{
+	w.object(file, object{
 		"apiVersion": catalogSourceAPI, "kind": catalogSourceKind, "metadata": meta,
 		"spec": object{"sourceType": "grpc", "image": reference(p)},
 	})
@@ -142,7 +142,7 @@ func (w *writer) updateService() {
 	}
 	meta := metadata("update-service-oc-mirror")
 	meta["namespace"] = "openshift-update-service"
-	w.add(updateServiceFile, object{
+	w.object(updateServiceFile, object{
 		"apiVersion": "updateservice.operator.openshift.io/v1", "kind": "UpdateService", "metadata": meta,
 		"spec": object{"replicas": 2, "releases": first.String(), "graphDataImage": reference(graphs[0])},
 	})

@@ -1,6 +1,7 @@
 package openshift
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -92,10 +93,10 @@ func (w *writer) signatures() {
 	meta["namespace"] = "openshift-config-managed"
 	meta["labels"] = object{"release.openshift.io/verification-signatures": ""}
 	o := object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "binaryData": data}
-	w.add(signatureYAML, o)
+	w.object(signatureYAML, o)
 	asJSON, err := marshalJSON(o)
-	if err != nil && w.err == nil {
-		w.err = err
+	if err != nil {
+		w.err = cmp.Or(w.err, err)
 	}
-	w.files = append(w.files, relocate.File{Name: signatureJSON, Data: asJSON})
+	w.files = append(w.files, relocate.File{Name: signatureJSON, Data: asJSON}) // JSON has no comments
 }

@@ -22,7 +22,7 @@ func FuzzTemplate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := marshal([]any{tmpl.catalogSource("cs-x-v1", "r.io/x:v1")})
+		got, err := marshal(tmpl.catalogSource("cs-x-v1", "r.io/x:v1"))
 		if err != nil {
 			t.Fatal(err)
 		}

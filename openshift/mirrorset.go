@@ -149,7 +149,8 @@ func (w *writer) mirrorFile(k mirrorKind, m mirrors) {
 		})
 	}
 	if len(sets) > 0 {
-		w.add(k.file, sets...)
+		data, err := marshalAll(sets)
+		w.add(k.file, data, err)
 	}
 }
 

@@ -13,6 +13,7 @@ package openshift
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -82,13 +83,18 @@ func (w *writer) warn(text, hint string) {
 	w.warnings = append(w.warnings, rules.Problem{Text: text, Hint: hint})
 }
 
-// add adds a file of YAML documents.
-func (w *writer) add(name string, documents ...any) {
-	data, err := marshal(documents)
-	if err != nil && w.err == nil {
-		w.err = err
+// add adds a file of YAML, unless it could not be written.
+func (w *writer) add(name string, data []byte, err error) {
+	if err != nil {
+		w.err = cmp.Or(w.err, fmt.Errorf("write %s: %w", name, err))
 	}
 	w.files = append(w.files, relocate.File{Name: name, Data: append([]byte(w.set.Comment()), data...)})
+}
+
+// object adds a file of one object.
+func (w *writer) object(name string, o any) {
+	data, err := marshal(o)
+	w.add(name, data, err)
 }
 
 // reach warns of what clusters need to speak to the target at all. There is no

@@ -211,6 +211,14 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// A file of mirror sets begins as oc-mirror's do, also with one of them.
+func TestOneMirrorSet(t *testing.T) {
+	got := written(t, set(t, "", "alpine:3"))
+	if text := got["itms-oc-mirror.yaml"]; len(got) != 1 || !strings.HasPrefix(text, "---\napiVersion: ") || strings.Count(text, "---\n") != 1 {
+		t.Errorf("got %s", got)
+	}
+}
+
 // An image that is several things is in the sets of all of them.
 func TestCategories(t *testing.T) {
 	got := written(t, set(t, "", "registry.io/z:1 additional,related"))["itms-oc-mirror.yaml"]

@@ -16,21 +16,23 @@ func metadata(name string) object {
 	return object{"name": name, "annotations": object{"createdBy": createdBy}}
 }
 
-// marshal writes documents as YAML, in the layout of oc-mirror; more than one,
-// each after a line "---".
-func marshal(documents []any) ([]byte, error) {
+// marshalAll writes documents as YAML, each after a line "---".
+func marshalAll(documents []any) ([]byte, error) {
 	var b bytes.Buffer
 	for _, d := range documents {
-		data, err := yaml.Dump(d, yaml.WithIndent(2), yaml.WithCompactSeqIndent(true), yaml.WithLineWidth(-1), yaml.WithQuotePreference(yaml.QuoteLegacy))
+		data, err := marshal(d)
 		if err != nil {
 			return nil, err
 		}
-		if len(documents) > 1 {
-			b.WriteString("---\n")
-		}
+		b.WriteString("---\n")
 		b.Write(data)
 	}
 	return b.Bytes(), nil
+}
+
+// marshal writes a document as YAML, in the layout of oc-mirror.
+func marshal(document any) ([]byte, error) {
+	return yaml.Dump(document, yaml.WithIndent(2), yaml.WithCompactSeqIndent(true), yaml.WithLineWidth(-1), yaml.WithQuotePreference(yaml.QuoteLegacy))
 }
 
 // marshalJSON writes one as JSON.
