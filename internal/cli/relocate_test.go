@@ -144,6 +144,11 @@ func TestRelocate(t *testing.T) {
 	if rep.Totals.Images != 2 || rep.Totals.Failed != 0 || rep.Totals.Mounted != 2 {
 		t.Errorf("the totals are %+v", rep.Totals)
 	}
+	for _, line := range strings.Split(strings.TrimSpace(m.out), "\n") {
+		if !strings.HasPrefix(line, "copied\t"+place) || strings.Count(line, "@sha256:") != 1 {
+			t.Errorf("a line of the list is %q", line)
+		}
+	}
 	for _, img := range rep.Images {
 		if img.Result != relocate.Copied || !strings.Contains(m.read("lock.yml"), string(img.Digest)) {
 			t.Errorf("%s: %s, and the lock is\n%s", img.Source, img.Result, m.read("lock.yml"))

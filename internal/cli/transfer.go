@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/entrepot/entrepot/mirror"
@@ -253,7 +254,8 @@ func (x *transfer) list(rep relocate.Report) error {
 		if img.Result == relocate.Failed {
 			continue
 		}
-		if _, err := fmt.Fprintf(x.env.Stdout, "%s\t%s@%s\n", img.Result, img.Target, img.Digest); err != nil {
+		at, _, _ := strings.Cut(img.Target, "@") // its digest is there once
+		if _, err := fmt.Fprintf(x.env.Stdout, "%s\t%s@%s\n", img.Result, at, img.Digest); err != nil {
 			return err
 		}
 	}
