@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/entrepot/entrepot/internal/regtest"
 	"github.com/entrepot/entrepot/oci"
@@ -60,34 +59,6 @@ func TestBusy(t *testing.T) {
 	for i := range pairs {
 		b.whole(fmt.Sprintf("x/r%d", i), "v1")
 	}
-}
-
-// TestShortTokens relocates while tokens run out all the time.
-func TestShortTokens(t *testing.T) {
-	b := newBench(t)
-	b.src.SetAuth(regtest.Auth{Scheme: "Bearer", Life: 5 * time.Second})
-	b.dst.SetAuth(regtest.Auth{Scheme: "Bearer", Life: 5 * time.Second})
-	pairs, unique := b.shared(20)
-	for _, reg := range []*regtest.Registry{b.src, b.dst} {
-		n := 0
-		// A registry that says 5 s, and forgets sooner.
-		reg.On(regtest.Match{If: func(regtest.Entry) bool { n++; return n%150 == 0 }}, regtest.Fault{After: reg.RevokeTokens})
-	}
-	rep := b.run(b.config(), pairs...)
-	for i := range pairs {
-		if _, ok := b.dst.Content(fmt.Sprintf("x/r%d", i), known(t, b, i)); !ok {
-			t.Errorf("image %d is not there", i)
-		}
-	}
-	if rep.Totals.UniqueBytes != unique {
-		t.Errorf("%d bytes, want %d", rep.Totals.UniqueBytes, unique)
-	}
-}
-
-// known returns the digest of the layer that image i alone has.
-func known(t *testing.T, _ *bench, i int) oci.Digest {
-	t.Helper()
-	return regtest.DigestOf(regtest.Random(uint64(100+i), 20_000+int64(i)))
 }
 
 // TestForgetfulTarget relocates to a registry that forgets blobs after it took

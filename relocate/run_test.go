@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -24,10 +25,14 @@ type bench struct {
 	src, dst *regtest.Registry
 	source   *mirror.Mirror
 	target   *remote.Endpoint
+	now      func() time.Time // nil is time.Now
 }
 
-func newBench(t testing.TB) *bench {
-	b := &bench{t: t, src: regtest.New(t, regtest.Config{}), dst: regtest.New(t, regtest.Config{})}
+func newBench(t testing.TB) *bench { return newBenchAt(t, nil) }
+
+// newBenchAt has a clock of its own for the lives of tokens.
+func newBenchAt(t testing.TB, now func() time.Time) *bench {
+	b := &bench{t: t, src: regtest.New(t, regtest.Config{Now: now}), dst: regtest.New(t, regtest.Config{Now: now}), now: now}
 	b.connect(quick)
 	return b
 }
@@ -38,7 +43,7 @@ var quick = remote.Retry{Attempts: 8, Base: 1, Cap: 1, Wait: true}
 // connect makes new clients of both registries.
 func (b *bench) connect(retry remote.Retry) {
 	b.t.Helper()
-	client := remote.NewClient(remote.ClientConfig{Retry: retry, Jobs: 16})
+	client := remote.NewClient(remote.ClientConfig{Retry: retry, Jobs: 16, Now: b.now})
 	b.t.Cleanup(func() { client.Close() })
 	from, err := client.Endpoint(remote.EndpointConfig{URL: b.src.URL(), AllowPrivate: true})
 	if err != nil {
