@@ -141,6 +141,17 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
+// TestIgnoreBelow: a file of patterns is about its own directory.
+func TestIgnoreBelow(t *testing.T) {
+	dir := fstest.MapFS{"a/.indexignore": {Data: []byte("x.yaml\n/y/z.yaml\n")}}
+	for _, name := range []string{"x.yaml", "a/x.yaml", "a/y/x.yaml", "a/y/z.yaml", "y/z.yaml", "ab/x.yaml"} {
+		dir[name] = &fstest.MapFile{Data: []byte("schema: olm.package\nname: " + strings.ReplaceAll(name, "/", "-"))}
+	}
+	if diff := cmp.Diff([]string{"ab-x.yaml", "x.yaml", "y-z.yaml"}, read(t, dir).Packages()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestImages(t *testing.T) {
 	images, problems := whole(t).Images()
 	if !slices.IsSortedFunc(images, func(a, b catalog.Related) int { return strings.Compare(a.Ref, b.Ref) }) {

@@ -99,7 +99,12 @@ func (s *shelf) image(m made, tags ...string) oci.Descriptor {
 		layers = append(layers, s.blob(layerType, l))
 		diffs = append(diffs, string(oci.FromBytes(unzip(s.t, l), "")))
 	}
+	history := []map[string]any{}
+	for range m.layers {
+		history = append(history, map[string]any{"created": "2024-05-06T07:08:09Z", "created_by": "them"})
+	}
 	config, err := json.Marshal(map[string]any{
+		"history": history,
 		"created": "2024-05-06T07:08:09Z", "architecture": m.arch, "os": "linux", "author": "them",
 		"config": map[string]any{"Entrypoint": []string{"/bin/opm"}, "Cmd": m.cmd, "Labels": m.labels, "User": "1001"},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs},

@@ -12,7 +12,7 @@ import (
 
 // MaxSize is the largest size of a catalog's files together, in bytes. The largest
 // public ones have some 300 MB.
-const MaxSize = 2 << 30
+const MaxSize = 1 << 30
 
 // indexIgnore is the name of the file that says, in the language of .gitignore, which
 // files of its directory are no part of the catalog.

@@ -95,6 +95,9 @@ func TestRebuildConfig(t *testing.T) {
 	if c.Config.Labels[catalog.FilteredFrom] != string(old.Digest) || c.Config.Labels[configsLabel] != "/configs" || c.Config.User != "1001" || c.Author != "them" {
 		t.Errorf("the configuration is %s", made.Blobs[m.Config.Digest])
 	}
+	if n := len(c.History); n != len(m.Layers) || !strings.Contains(c.History[n-1].CreatedBy, "filtered") || c.History[n-1].Created == nil {
+		t.Errorf("the history is %+v", c.History)
+	}
 	for i, l := range m.Layers[1:] {
 		if got := oci.FromBytes(unzip(t, made.Blobs[l.Digest]), ""); got != c.RootFS.DiffIDs[i+1] {
 			t.Errorf("layer %d is %s unpacked, the configuration says %s", i+1, got, c.RootFS.DiffIDs[i+1])
@@ -211,7 +214,24 @@ func TestOver(t *testing.T) {
 	if of, err := r.(oci.SubjectLister).Subjects(t.Context(), s.name, made.Manifest.Digest); err != nil || len(of) > 0 {
 		t.Errorf("referrers of the new image: %v, %v", of, err)
 	}
+	for tag, err := range r.(oci.Lister).Tags(t.Context(), s.name, "") {
+		if tag != "v1" || err != nil {
+			t.Errorf("tag %q, %v", tag, err)
+		}
+	}
+	if _, err := r.(oci.SubjectLister).Subjects(t.Context(), s.name, image.Digest); err != nil {
+		t.Errorf("referrers of the old image: %v", err)
+	}
+	if m, err := r.Manifest(t.Context(), s.ref("v1")); err != nil || m.Digest != image.Digest {
+		t.Errorf("the old image is %s, %v", m.Digest, err)
+	}
+	if d, err := r.Resolve(t.Context(), ref.Ref{Name: s.name, Digest: made.Manifest.Digest}); err != nil || d.Size != int64(len(made.Manifest.Raw)) {
+		t.Errorf("the new image is %v, %v", d, err)
+	}
 	for d, data := range made.Blobs {
+		if got, err := r.Stat(t.Context(), s.name, d); err != nil || got.Size != int64(len(data)) {
+			t.Errorf("%s has %d bytes, %v", d, got.Size, err)
+		}
 		b, err := r.Blob(t.Context(), s.name, d, 5)
 		if err != nil {
 			t.Fatal(err)
