@@ -127,7 +127,7 @@ func (f *forecaster) image(ctx context.Context, img *foreseen) error {
 		return f.cfg.unkept(ctx, img.pair, err)
 	}
 	img.digest, img.blobs = m.Digest, make(map[oci.Digest]*blobSeen)
-	if err := f.walk(ctx, img, m, len(f.cfg.platforms(img.pair)) > 0, 0); err != nil {
+	if err := f.walk(ctx, img, m, true, 0); err != nil {
 		return err
 	}
 	if !f.cfg.NoReferrers {
@@ -173,7 +173,7 @@ func (f *forecaster) walk(ctx context.Context, img *foreseen, m oci.Manifest, sp
 		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "indexes are nested more than %d deep", maxDepth)
 	}
 	if sparse {
-		links.Manifests = chosen(f.cfg.platforms(img.pair), links.Manifests)
+		links.Manifests = f.cfg.images(img.pair, links.Manifests)
 	}
 	img.manifests = append(img.manifests, m.Digest)
 	for _, d := range links.Blobs() {

@@ -46,7 +46,7 @@ func (g *graph) placeAt(ctx context.Context, m oci.Manifest, sparse bool, depth 
 		return oci.Errorf(oci.ErrTooLarge, "", "the image has more than %d manifests", maxManifests)
 	}
 	if sparse {
-		links.Manifests = chosen(g.cfg.platforms(g.img.pair), links.Manifests)
+		links.Manifests = g.cfg.images(g.img.pair, links.Manifests)
 	}
 	g.observe(Event{Kind: ImageFound, Image: g.img.index, Bytes: sizeOf(links.Blobs())})
 	_, first, err := g.manifests.do(ctx, placed{g.to, m.Digest}, func() (struct{}, error) {

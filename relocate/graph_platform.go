@@ -78,6 +78,18 @@ func chosen(wanted []Platform, all []oci.Descriptor) []oci.Descriptor {
 	return some
 }
 
+// images returns those of an index that are copied: of the chosen ones those that
+// the source has.
+func (c Config) images(p Pair, all []oci.Descriptor) []oci.Descriptor {
+	if wanted := c.platforms(p); len(wanted) > 0 {
+		all = chosen(wanted, all)
+	}
+	if c.Lacks == nil {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(d oci.Descriptor) bool { return c.Lacks(p.Source.Name, d.Digest) })
+}
+
 // scope says what of an index is copied, "" for all. What was finished for one
 // scope is not finished for another.
 func (c Config) scope(p Pair) string {
@@ -100,26 +112,36 @@ func (c Config) scope(p Pair) string {
 // prepare applies the choice of platforms to the image.
 func (g *graph) prepare(context.Context) error {
 	wanted := g.cfg.platforms(g.img.pair)
-	if len(wanted) == 0 || !oci.IsIndex(g.img.root.MediaType) {
+	if len(wanted) == 0 && g.cfg.Lacks == nil || !oci.IsIndex(g.img.root.MediaType) {
 		return nil
 	}
 	links, err := g.img.root.Links()
-	if err != nil {
+	if err != nil || len(links.Manifests) == 0 {
 		return err
 	}
-	some := chosen(wanted, links.Manifests)
+	some := g.cfg.images(g.img.pair, links.Manifests)
 	if len(some) == 0 {
-		return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has no platform of %s; it has %s", g.cfg.scope(g.img.pair), platformsOf(links.Manifests))
+		return g.noPlatform(links.Manifests)
 	}
+	g.img.partial = len(wanted) == 0 && len(some) < len(links.Manifests) || len(wanted) > 0 && len(some) < len(chosen(wanted, links.Manifests))
 	if len(some) == len(links.Manifests) {
 		return nil
 	}
-	if !g.cfg.TrimIndex {
+	if len(wanted) == 0 || !g.cfg.TrimIndex {
 		g.sparse = true
 		return nil
 	}
 	g.img.root, err = trim(g.img.root, some)
 	return err
+}
+
+// noPlatform says that nothing of an index is to be copied.
+func (g *graph) noPlatform(all []oci.Descriptor) error {
+	has := Config{Lacks: g.cfg.Lacks}.images(Pair{Source: g.img.pair.Source}, all)
+	if len(g.cfg.platforms(g.img.pair)) == 0 || len(has) == 0 {
+		return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the source has none of the %d images of the index", len(all))
+	}
+	return oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has no platform of %s; it has %s", g.cfg.scope(g.img.pair), platformsOf(has))
 }
 
 func platformsOf(all []oci.Descriptor) string {

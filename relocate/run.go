@@ -41,6 +41,11 @@ type Config struct {
 	Platforms   []Platform // the images of an index that are copied; none means all
 	TrimIndex   bool       // with Platforms: the index names those alone, and gets another digest
 
+	// Lacks says of an image of an index that the source leaves it out on purpose,
+	// as an archive of some platforms does: it is then left behind, as with
+	// Platforms. Nil means that what is missing is a fault.
+	Lacks func(ref.Name, oci.Digest) bool
+
 	// Base is what the target should have by itself and the source does not give.
 	// It is looked for before anything is written; where some of it is missing the
 	// error is a [*BaseError]. What is there is mounted from where it is, or read

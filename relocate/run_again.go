@@ -84,8 +84,8 @@ func digests(all []oci.Descriptor) []oci.Digest {
 
 // remember notes that an image is whole.
 func (r *run) remember(img *image) error {
-	if img.had || img.kept {
-		return nil
+	if img.had || img.kept || img.partial {
+		return nil // what is there is not all that there is to it
 	}
 	return r.cfg.Have.add(img.record)
 }

@@ -108,7 +108,7 @@ func (c *Config) needs(ctx context.Context, pairs []Pair) ([]MissingBlob, error)
 	wants := make(map[oci.Digest]map[int]bool)
 	dry := Config{
 		Source: c.Source, Target: nowhere{}, Jobs: c.Jobs, Partial: true,
-		NoReferrers: c.NoReferrers, Platforms: c.Platforms, TrimIndex: c.TrimIndex,
+		NoReferrers: c.NoReferrers, Platforms: c.Platforms, TrimIndex: c.TrimIndex, Lacks: c.Lacks,
 		Observe: func(e Event) {
 			if _, ok := c.Base[e.Digest]; !ok || e.Kind != BlobDone {
 				return

@@ -23,6 +23,7 @@ type image struct {
 	root     oci.Manifest   // as it goes to the target
 	existing oci.Digest     // what the target's tag pointed at before; "" for nothing, or nothing known
 	kept     bool           // the target's tag stays as it is
+	partial  bool           // of what is wanted of its index the source lacks some
 	sparse   bool           // of its index the chosen platforms alone are copied
 	asked    bool           // both sides were, whether it is what it was
 	had      bool           // it was finished in an earlier run, and is at the target still

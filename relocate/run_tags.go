@@ -91,7 +91,7 @@ func (r *run) point(ctx context.Context, img *image, t tagged) error {
 		return err
 	}
 	if img.sparse && t.manifest.Digest == img.root.Digest {
-		links.Manifests = chosen(r.cfg.platforms(img.pair), links.Manifests)
+		links.Manifests = r.cfg.images(img.pair, links.Manifests)
 	}
 	if healed, bad := g.heal(ctx, links, 0); !healed || bad != nil {
 		return err

@@ -126,7 +126,7 @@ func (r *run) needers(ctx context.Context, d oci.Digest) []ref.Name {
 		}
 		dry := Config{
 			Source: reading{r.cfg.Source, r}, Target: nowhere{}, Jobs: r.cfg.Jobs,
-			NoReferrers: r.cfg.NoReferrers, Platforms: r.cfg.Platforms, TrimIndex: r.cfg.TrimIndex,
+			NoReferrers: r.cfg.NoReferrers, Platforms: r.cfg.Platforms, TrimIndex: r.cfg.TrimIndex, Lacks: r.cfg.Lacks,
 			Observe: func(e Event) {
 				if e.Kind != BlobDone || e.Bytes <= smallBlob {
 					return

@@ -173,6 +173,16 @@ func (a *archives) find(r ref.Ref) (ref.Ref, error) {
 	return r.Name.WithDigest(d), nil
 }
 
+// has reports whether one of the archives has a manifest or a blob.
+func (a *archives) has(d oci.Digest) bool {
+	ctx := context.Background() // a file is asked
+	_, err := a.Stat(ctx, ref.Name{}, d)
+	if err != nil {
+		_, err = a.Resolve(ctx, ref.Ref{Digest: d})
+	}
+	return !errors.Is(err, oci.ErrNotFound)
+}
+
 // String names the archives.
 func (a *archives) String() string {
 	var paths []string

@@ -404,3 +404,40 @@ func TestArchiveInputs(t *testing.T) {
 	m.does("inspect", "--kind", "bundle", tarball)
 	m.exits(exitFailed)
 }
+
+// TestLoadSparse loads an archive that has one platform of an image, and then one
+// that has them all.
+func TestLoadSparse(t *testing.T) {
+	m, some, all := newMove(t), newCargo(t), newCargo(t)
+	kids := []regtest.Built{
+		all.shelf.AddImage("x", regtest.Image{Layers: []int64{1000}, Seed: 1, Platform: "amd64"}),
+		all.shelf.AddImage("x", regtest.Image{Layers: []int64{2000}, Seed: 2, Platform: "arm64"}),
+	}
+	index := all.shelf.AddIndex("x", kids)
+	some.shelf = all.shelf
+	some.take(index)
+	some.take(kids[0])
+	all.take(index)
+	all.take(kids[0])
+	all.take(kids[1])
+	some.name("quay.io/team/multi:1", index)
+	all.name("quay.io/team/multi:1", index)
+	a, b := some.write(m.path("some.tar"), 0)[0], all.write(m.path("all.tar"), 0)[0]
+	for _, more := range [][]string{{"--plan"}, nil, nil} {
+		m.load(append(more, a)...)
+		m.exits(exitDone)
+	}
+	m.holds("quay.io/team/multi", "1", index)
+	m.holds("quay.io/team/multi", string(kids[0].Digest), kids[0])
+	if m.manifest("m/quay.io/team/multi", string(kids[1].Digest)) != "" {
+		t.Error("the platform that was left out is there")
+	}
+	m.load(a, "--platform", "linux/arm64")
+	m.exits(exitSome)
+	if !strings.Contains(m.errors, "the image has no platform of linux/arm64; it has linux/amd64") {
+		t.Errorf("got %s", m.errors)
+	}
+	m.load(b)
+	m.exits(exitDone)
+	m.holds("quay.io/team/multi", string(kids[1].Digest), kids[1])
+}

@@ -69,17 +69,13 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 			f()
 		}
 	}
-	if len(s.stored) > 0 {
-		if s.archives, err = openArchives(s.stored); err != nil {
-			return done, err
-		}
+	err = s.unpackArchives(a)
+	if s.archives != nil {
 		undo = append(undo, func() { s.archives.Close() }) // it was only read
-		if err := s.bring(s.archives); err != nil {
-			return done, err
-		}
-		for r := range s.archives.names {
-			a.from[r.Name] = s.archives
-		}
+		x.cfg.Lacks = a.lacks
+	}
+	if err != nil {
+		return done, err
 	}
 	for _, d := range s.docs {
 		if !d.Thick() {
@@ -125,6 +121,20 @@ func (s *inputSet) openBundle(a *brought, d *document.Document) (close func(), e
 	}, nil
 }
 
+// unpackArchives opens the archives among the inputs.
+func (s *inputSet) unpackArchives(a *brought) (err error) {
+	if len(s.stored) == 0 {
+		return nil
+	}
+	if s.archives, err = openArchives(s.stored); err != nil {
+		return err
+	}
+	for r := range s.archives.names {
+		a.from[r.Name] = s.archives
+	}
+	return s.bring(s.archives)
+}
+
 // unpackBundle opens the images of a thick bundle in a directory of their own.
 func unpackBundle(d *document.Document, dir string) (*layout.Layout, error) {
 	if err := d.UnpackImages(dir); err != nil {
@@ -156,6 +166,12 @@ var (
 	_ oci.Lister        = (*brought)(nil)
 	_ oci.SubjectLister = (*brought)(nil)
 )
+
+// lacks reports whether an archive leaves an image of an index out.
+func (b *brought) lacks(n ref.Name, d oci.Digest) bool {
+	a, ok := b.from[n].(*archives)
+	return ok && !a.has(d)
+}
 
 func (b *brought) of(n ref.Name) oci.Reader {
 	if p := b.from[n]; p != nil {
