@@ -2,7 +2,6 @@ package layout
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,10 +86,7 @@ func (j *archiveJournal) add(d oci.Digest) error {
 	return err
 }
 
-func (j *archiveJournal) close() error {
-	err := j.file.Close()
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
+// journalOf reports whether there is a journal of the set.
+func journalOf(path string, set oci.Digest) bool {
+	return beginsWith(path, []byte(journalHead+string(set)+"\n"))
 }

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -56,29 +57,80 @@ func volumeName(path string, n int) string {
 
 // writeFiles writes the volumes of an archive.
 func writeFiles(ctx context.Context, cfg ArchiveConfig, p *plan) (w Written, err error) {
+	if real, err := filepath.EvalSymlinks(cfg.Path); err == nil && cfg.Replace {
+		cfg.Path = real // what a link leads to is replaced, not the link
+	}
 	o := &output{cfg: cfg, plan: p, paths: volumePaths(cfg.Path, len(p.bins))}
 	o.buffers.New = func() any { b := make([]byte, 1<<20); return &b }
-	if err := o.vacant(); err != nil {
-		return w, err
-	}
-	if err := o.open(); err != nil {
-		return w, errors.Join(o.explain(err), o.close())
-	}
-	if err := o.write(ctx); err != nil {
-		return w, errors.Join(o.explain(err), o.close())
-	}
-	if err := o.close(); err != nil {
-		return w, o.explain(err)
-	}
-	if err := o.appear(); err != nil {
-		return w, err
+	if err := o.run(ctx); err != nil {
+		return w, errors.Join(err, o.close())
 	}
 	w = Written{Paths: o.paths, Read: o.read.Load(), Kept: o.kept.Load(), Set: p.set}
 	for _, b := range p.bins {
 		w.Bytes += b.total
 	}
-	return w, nil
+	return w, o.close()
 }
+
+// run writes the files and gives them their names. The journal is locked until
+// the end.
+func (o *output) run(ctx context.Context) error {
+	if err := o.reclaim(); err != nil {
+		return err
+	}
+	if err := o.vacant(); err != nil {
+		return err
+	}
+	err := o.open()
+	if err == nil {
+		err = o.write(ctx)
+	}
+	if err == nil {
+		err = o.closeFiles()
+	}
+	if err != nil {
+		return o.explain(err)
+	}
+	return o.appear()
+}
+
+// reclaim takes back the names of volumes that an earlier run of the same set
+// had given when it was killed, before it came to the others.
+func (o *output) reclaim() error {
+	if !journalOf(o.journalPath(), o.plan.set.ID) {
+		return nil
+	}
+	for i, path := range o.paths {
+		if _, err := os.Lstat(path + partial); err == nil {
+			continue
+		}
+		first, err := o.plan.bins[i].first()
+		if err != nil {
+			return err
+		}
+		if !beginsWith(path, first) {
+			continue
+		}
+		if err := os.Rename(path, path+partial); err != nil {
+			return fmt.Errorf("write archive: %w", err)
+		}
+	}
+	return nil
+}
+
+// beginsWith reports whether a file begins with these bytes.
+func beginsWith(path string, want []byte) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	got := make([]byte, len(want))
+	_, err = io.ReadFull(f, got)
+	return err == nil && bytes.Equal(got, want)
+}
+
+func (o *output) journalPath() string { return o.cfg.Path + partial + ".journal" }
 
 // vacant refuses to write over what is there, unless that is wanted.
 func (o *output) vacant() error {
@@ -99,7 +151,7 @@ func (o *output) vacant() error {
 
 // open opens the files of an earlier run of the same set, or begins new ones.
 func (o *output) open() (err error) {
-	o.journal, err = openArchiveJournal(o.cfg.Path+partial+".journal", o.plan.set.ID)
+	o.journal, err = openArchiveJournal(o.journalPath(), o.plan.set.ID)
 	if err != nil {
 		return err
 	}
@@ -120,17 +172,21 @@ func (o *output) open() (err error) {
 	return nil
 }
 
-func (o *output) close() error {
+func (o *output) closeFiles() error {
 	var errs []error
 	for _, f := range o.files {
 		errs = append(errs, f.Close())
 	}
 	o.files = nil
-	if o.journal != nil {
-		errs = append(errs, o.journal.close())
-		o.journal = nil
-	}
 	return errors.Join(errs...)
+}
+
+func (o *output) close() error {
+	err := o.closeFiles()
+	if o.journal != nil {
+		err = errors.Join(err, o.journal.file.Close())
+	}
+	return err
 }
 
 // explain says what to do where the disk is full.
@@ -276,7 +332,7 @@ func (o *output) appear() error {
 	if err := syncParent(o.cfg.Path); err != nil {
 		return err
 	}
-	return os.Remove(o.cfg.Path + partial + ".journal")
+	return os.Remove(o.journalPath())
 }
 
 // syncParent makes the names in the directory of a file last.

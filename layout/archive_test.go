@@ -38,7 +38,7 @@ type things struct {
 	contents        layout.Contents
 }
 
-func newThings(t *testing.T, sizes ...int64) things {
+func newThings(t testing.TB, sizes ...int64) things {
 	t.Helper()
 	s := regtest.NewShelf()
 	if len(sizes) == 0 {

@@ -25,7 +25,13 @@ type entry struct {
 // tarOf writes a tar and returns its path.
 func tarOf(t testing.TB, entries ...entry) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "test.tar")
+	return tarIn(t, t.TempDir(), entries...)
+}
+
+// tarIn writes it into a directory, over the last one.
+func tarIn(t testing.TB, dir string, entries ...entry) string {
+	t.Helper()
+	path := filepath.Join(dir, "test.tar")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
