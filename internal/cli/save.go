@@ -326,6 +326,8 @@ func (s *saving) explain(ctx context.Context, rep relocate.Report, err error) er
 		again = "what was written is no archive; with a file instead of a stream it could be gone on with"
 	}
 	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return failure(err, "make room, and "+again)
 	case ctx.Err() != nil:
 		return failure(errors.New("interrupted"), again)
 	case rep.Totals.Failed > 0:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -338,5 +339,47 @@ func TestSaveRoles(t *testing.T) {
 	want := map[string]string{m.src.Host() + "/team/app:1": string(relocate.Additional), m.src.Host() + "/plain:1": ""}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)
+	}
+}
+
+// TestSaveNoSpace: a disk that is full ends the save with what to do about it,
+// and what was written is not read again when there is room.
+func TestSaveNoSpace(t *testing.T) {
+	m := newMove(t)
+	dir := t.TempDir()
+	mount := func(args ...string) {
+		if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
+			t.Skipf("no small file system can be mounted here: %s", out)
+		}
+	}
+	mount("-t", "tmpfs", "-o", "size=1m", "none")
+	defer exec.Command("umount", dir).Run() // nothing is left open in it
+	img := m.src.AddImage("a", regtest.Image{Layers: []int64{300_000, 300_001, 600_000}, Seed: 1}, "1")
+	args := []string{m.file("list.txt", "SRC/a:1\n"), "--output", filepath.Join(dir, "a.tar"), "--jobs", "1"}
+	m.save(args...)
+	m.exits(exitFailed)
+	if !strings.Contains(m.errors, "no room for the archive") || !strings.Contains(m.errors, "hint: make room, and run the same command again") || strings.Contains(m.errors, "could not be read") {
+		t.Errorf("it says %s", m.errors)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a.tar")); err == nil {
+		t.Error("there is an archive")
+	}
+	mount("-o", "remount,size=4m")
+	m.save(args...)
+	m.exits(exitDone)
+	a, err := layout.OpenArchive(filepath.Join(dir, "a.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	m.inArchive(a, "a:1", img)
+	again := 0
+	for _, d := range img.Layers {
+		if m.src.BlobBytes(d.Digest) > d.Size {
+			again++
+		}
+	}
+	if again > 1 {
+		t.Errorf("%d layers were read again, want at most the one for which there was no room", again)
 	}
 }
