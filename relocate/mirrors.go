@@ -129,6 +129,7 @@ func (s Set) endpoint(m rules.Match, place ref.Name) rules.Endpoint {
 // Catalogs and update graphs that a format cannot lead to are left out, with a
 // warning: what clusters are told of them has their names at the target.
 func (s Set) mirrors(format string) ([]File, []rules.Problem, error) {
+	s, _ = s.without(func(p Placed) bool { return p.Role == UpdateGraph }) // made here: it has no original
 	s, left := s.without(func(p Placed) bool { return p.Role.Apart() && !p.found() })
 	files, warnings, err := s.configuration(format)
 	if _, ok := errors.AsType[*InexpressibleError](err); ok {

@@ -168,6 +168,13 @@ func TestEmitApart(t *testing.T) {
 			t.Errorf("%s: warnings: %v", format, warnings)
 		}
 	}
+	// An update graph is made for the set, and nobody looks for it anywhere else.
+	graph := set(t, "", "quay.io/a:1", "localhost/graph:1")
+	graph.Images[0].Role = UpdateGraph
+	files, warnings, err := Emit(graph, "registries.conf")
+	if err != nil || len(warnings) != 0 || strings.Contains(string(files[0].Data), "localhost") {
+		t.Errorf("with a graph: got %s, %v, %v", files, warnings, err)
+	}
 	// hosts.toml has no place for one repository of a registry.
 	elsewhere := set(t, "host-path", "quay.io/a:1", "quay.io/index:v4=mine/index:v4")
 	elsewhere.Images[1].Role = Catalog

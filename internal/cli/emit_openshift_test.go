@@ -227,3 +227,44 @@ func TestEmitForOtherClusters(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenShiftBothWays: a cluster gets the same objects, to the byte, whether
+// an image set is relocated or saved, carried and loaded.
+func TestOpenShiftBothWays(t *testing.T) {
+	s := newSite(t)
+	args := s.full()
+	s.file("catalogsource.yaml", "apiVersion: operators.coreos.com/v1alpha1\nkind: CatalogSource\nspec:\n  priority: -7\n")
+	s.set("isc.yaml", strings.NewReplacer("    targetTag: one\n", "", "    targetCatalog:", "    targetCatalogSourceTemplate: catalogsource.yaml\n    targetCatalog:").Replace(everything))
+	s.run(append(args, "--to", s.dst.Host()+"/m", "--emit", "openshift="+s.path("relocated"))...)
+	s.exits(exitDone)
+	s.command(append([]string{"save", "--rules", "none", "--retry", "1", "--output", s.path("set.tar")}, args...)...)
+	s.exits(exitDone)
+	s.command("load", s.path("set.tar"), "--to", s.dst.Host()+"/m", "--retry", "1", "--emit", "openshift="+s.path("loaded"))
+	s.exits(exitDone)
+	var want []string
+	for _, dir := range []string{"relocated", "loaded"} {
+		files, err := os.ReadDir(s.path(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range files {
+			got = append(got, f.Name()+"\n"+s.read(dir+"/"+f.Name()))
+		}
+		if want == nil {
+			want = got
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-relocated +loaded):\n%s", diff)
+		}
+	}
+	all := strings.Join(want, "\n")
+	for _, text := range []string{"cs-ops-v4-15.yaml\n", "priority: -7\n", "name: idms-release-0\n", "name: itms-operator-0\n", "name: itms-generic-0\n", "source: " + s.src.Host() + "/charts/engine\n"} {
+		if !strings.Contains(all, text) {
+			t.Errorf("there is no %q in\n%s", text, all)
+		}
+	}
+	if strings.Contains(all, "source: "+s.src.Host()+"/redhat/index\n") {
+		t.Errorf("a catalog is in a mirror set:\n%s", all)
+	}
+}
