@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -220,6 +221,8 @@ func TestServeArchiveRefuses(t *testing.T) {
 	}
 	whole := one("quay.io/team/app:v1")
 	volumes, again := whole.write(100_000), whole.write(0)
+	other := newSaved(t)
+	other.add("a", []regtest.Built{other.shelf.AddImage("a", regtest.Image{Layers: []int64{7}})}, "quay.io/team/app:v1")
 	nameless := one("quay.io/team/app:v1")
 	nameless.contents.Names[0].Ref = ref.Ref{Tag: "v1"}
 	partial := one("quay.io/team/app:v1", layout.BaseBlob{Digest: oci.FromBytes([]byte("base"), ""), Size: 4})
@@ -229,16 +232,16 @@ func TestServeArchiveRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ toml, want string }{
-		"a volume is missing":  {tables(volumes[:1]), "entrepot.toml:2: archive.paths: "},
-		"a file is missing":    {"[[archive]]\npaths = [\n  '" + volumes[0] + "',\n  '/none/such.tar']\n", "entrepot.toml:4: archive.paths: stat /none/such.tar"},
-		"a directory":          {tables([]string{t.TempDir()}), "is no file\nentrepot: hint: an archive is served from its tar"},
-		"no path":              {"[[archive]]\npaths = []\n", "entrepot.toml:2: archive.paths: no file is named"},
-		"no key":               {"\n[[archive]]\n", "entrepot.toml:2: archive.paths: no file is named"},
-		"an unknown key":       {"[[archive]]\npath = 'x.tar'\n", `entrepot.toml:2: unknown key "path" in [[archive]]` + "\nentrepot: hint: did you mean \"paths\"?"},
-		"one name, two owners": {tables(volumes, again), "entrepot.toml:4: archive.paths: quay.io/team/app is in the archive of line 2 already"},
-		"no names":             {tables(nameless.write(0)), "entrepot.toml:2: archive.paths: it names no image with its registry"},
-		"made for elsewhere":   {tables(partial.write(0)), "entrepot.toml:2: archive.paths: it was made without 1 blob"},
-		"cut off":              {tables([]string{cut}), "entrepot.toml:2: archive.paths: "},
+		"a volume is missing": {tables(volumes[:1]), "entrepot.toml:2: archive.paths: "},
+		"a file is missing":   {"[[archive]]\npaths = [\n  '" + volumes[0] + "',\n  '/none/such.tar']\n", "entrepot.toml:4: archive.paths: stat /none/such.tar"},
+		"a directory":         {tables([]string{t.TempDir()}), "is no file\nentrepot: hint: an archive is served from its tar"},
+		"no path":             {"[[archive]]\npaths = []\n", "entrepot.toml:2: archive.paths: no file is named"},
+		"no key":              {"\n[[archive]]\n", "entrepot.toml:2: archive.paths: no file is named"},
+		"an unknown key":      {"[[archive]]\npath = 'x.tar'\n", `entrepot.toml:2: unknown key "path" in [[archive]]` + "\nentrepot: hint: did you mean \"paths\"?"},
+		"one tag, two images": {tables(volumes, other.write(0)), "entrepot.toml:4: archive.paths: the archives have different images of one name:"},
+		"no names":            {tables(nameless.write(0)), "entrepot.toml:2: archive.paths: it names no image with its registry"},
+		"made for elsewhere":  {tables(partial.write(0)), "entrepot.toml:2: archive.paths: it was made without 1 blob"},
+		"cut off":             {tables([]string{cut}), "entrepot.toml:2: archive.paths: "},
 	} {
 		file := filepath.Join(t.TempDir(), "entrepot.toml")
 		if err := os.WriteFile(file, []byte(c.toml), 0o600); err != nil {
@@ -251,5 +254,37 @@ func TestServeArchiveRefuses(t *testing.T) {
 		if code := Main(t.Context(), env); code != exitUsage || !strings.Contains(errs.String(), c.want) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s", name, code, exitUsage, c.want, errs.String())
 		}
+	}
+}
+
+// TestServeArchives serves an archive and one that was made against it: blobs are
+// found in either, and a tag that has moved is what the newer one says.
+func TestServeArchives(t *testing.T) {
+	s := newSaved(t)
+	first := s.shelf.AddImage("a", regtest.Image{Layers: []int64{1000, 50}, Seed: 1})
+	second := s.shelf.AddImage("a", regtest.Image{Layers: []int64{1000, 70}, Seed: 1})
+	s.add("a", []regtest.Built{first}, "quay.io/team/app:v1", "quay.io/team/app:latest")
+	old := s.write(0)
+	shared := second.Layers[0]
+	if shared.Digest != first.Layers[0].Digest {
+		t.Fatal("the images share no layer")
+	}
+	s.contents = layout.Contents{Base: []layout.BaseBlob{{Digest: shared.Digest, Size: shared.Size}}}
+	s.add("a", []regtest.Built{second}, "quay.io/team/app:v2", "quay.io/team/app:latest")
+	s.contents.Blobs = slices.DeleteFunc(s.contents.Blobs, func(b layout.SourceBlob) bool { return b.Descriptor.Digest == shared.Digest })
+	r := start(t, tables(s.write(0), old))
+	r.out.wait(t, `(more of the same repositories)`)
+	for tag, want := range map[string]regtest.Built{"v1": first, "v2": second, "latest": second} {
+		if _, _, raw := r.get(r.url + "/v2/quay.io/team/app/manifests/" + tag); !bytes.Equal(raw, want.Raw) {
+			t.Errorf("%s is %s", tag, raw)
+		}
+	}
+	for _, d := range append(first.Layers, second.Layers...) {
+		if code, _, raw := r.get(r.url + "/v2/quay.io/team/app/blobs/" + string(d.Digest)); code != http.StatusOK || oci.FromBytes(raw, d.Digest) != d.Digest {
+			t.Errorf("%s: %d", d.Digest, code)
+		}
+	}
+	if _, _, raw := r.get(r.url + "/v2/quay.io/team/app/tags/list"); !strings.Contains(string(raw), `["latest","v1","v2"]`) {
+		t.Errorf("tags: %s", raw)
 	}
 }
