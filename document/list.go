@@ -29,7 +29,7 @@ func cutLine(line string) listLine {
 		start, text = start+len("docker://"), rest
 	}
 	source, target := text, ""
-	if i := strings.IndexAny(text, "= \t"); i >= 0 {
+	if i := strings.IndexAny(text, "= \t"); i > 0 {
 		source, target = text[:i], strings.TrimLeft(text[i:], " \t")
 		target = strings.TrimLeft(strings.TrimPrefix(target, "="), " \t")
 		if target == "" {

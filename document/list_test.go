@@ -236,6 +236,8 @@ func TestListsRefused(t *testing.T) {
 	}{
 		{List, "alpine:3\nUPPER\n", "f:2: this is no image"},
 		{List, "alpine:3=\n", "f:1: this is no image"},
+		{List, "alpine:3\n= x:1\n", "f:2: this is no image"},
+		{List, "alpine:3\n=x:1\n", "f:2: this is no image"},
 		{List, "alpine a b\n", "f:1: a line is SRC, SRC=DST or SRC DST"},
 		{SkopeoSync, "r.io: {images: {a: [1]}, sign: yes}", "f:1: [\"r.io\"].sign: unknown field"},
 		{SkopeoSync, "r.io: {images: {a: [1]}, cert-dir: /x}", "f:1: [\"r.io\"].cert-dir: this is not supported"},

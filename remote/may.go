@@ -14,7 +14,9 @@ const cancelTime = 10 * time.Second
 // MayPush returns why the registry would refuse a push to a repository, nil
 // where it would not: it begins an upload, which is what a push begins with, and
 // cancels it before any byte. A registry that makes a repository when its first
-// upload begins has made it then.
+// upload begins has made it then; what else it keeps of a cancelled upload, as
+// distribution an empty directory, is not to be seen in it and goes when it next
+// cleans up.
 func (e *Endpoint) MayPush(ctx context.Context, n ref.Name) error {
 	empty := oci.FromBytes(nil, "")
 	if err := checkDigest(n, empty); err != nil {

@@ -144,6 +144,9 @@ func TestRelocateWatchGoesOn(t *testing.T) {
 		t.Errorf("the source is down: %+v", rep)
 	}
 	w.end(exitSome)
+	if strings.Contains(w.stderr.String(), "run the same command again") {
+		t.Errorf("a hint that the next round follows: %s", &w.stderr)
+	}
 	for _, want := range []string{"rounds go on with what the inputs said last", "the last of 4 rounds failed"} {
 		if !strings.Contains(w.stderr.String(), want) {
 			t.Errorf("no %q in %s", want, &w.stderr)

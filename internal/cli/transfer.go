@@ -170,7 +170,10 @@ func (x *transfer) explain(ctx context.Context, rep relocate.Report, err error, 
 		return nil
 	}
 	again := "run the same command again: what is in place is not copied again"
-	if journal != "" {
+	switch {
+	case x.round > 0:
+		again = "" // the next round does
+	case journal != "":
 		again = "run the same command again: it goes on from " + journal
 	}
 	if conflict, ok := errors.AsType[*relocate.ExistsError](err); ok {
