@@ -179,10 +179,11 @@ func sortBy[T any](all []T, text func(T) string) {
 const maxHomes = 16
 
 // homeOf returns a repository of the target that has a blob, the zero value
-// where none does. Where one may not be asked and no other has it, that is the
-// error.
+// where none does. Some are guesses, and may be nobody's business: only where
+// none may be asked, that is the error.
 func (c *Config) homeOf(ctx context.Context, b *MissingBlob) (ref.Name, error) {
 	var refused error
+	asked := 0
 	b.Asked = b.Asked[:min(len(b.Asked), maxHomes)]
 	for _, n := range b.Asked {
 		_, err := c.Target.Stat(ctx, n, b.Digest)
@@ -190,11 +191,15 @@ func (c *Config) homeOf(ctx context.Context, b *MissingBlob) (ref.Name, error) {
 		case err == nil:
 			return n, nil
 		case errors.Is(err, oci.ErrNotFound):
+			asked++
 		case errors.Is(err, oci.ErrUnauthorized), errors.Is(err, oci.ErrDenied):
 			refused = fmt.Errorf("ask %s for blob %s: %w", n, b.Digest, err)
 		default:
 			return ref.Name{}, fmt.Errorf("ask %s for blob %s: %w", n, b.Digest, err)
 		}
+	}
+	if asked > 0 {
+		return ref.Name{}, nil
 	}
 	return ref.Name{}, refused
 }

@@ -196,6 +196,14 @@ func TestBaseRefused(t *testing.T) {
 	if _, err := relocate.Run(t.Context(), cfg, pairs); !errors.Is(err, oci.ErrDenied) || b.writes() > 0 {
 		t.Errorf("got %v, want ErrDenied; %d writes", err, b.writes())
 	}
+	b.dst.Clear()
+	for _, repo := range []string{"gone/a", "old/a"} { // the one that needs them may be asked
+		b.dst.On(regtest.Match{Kind: regtest.Blob, Repo: repo}, regtest.Status(http.StatusForbidden))
+	}
+	_, err := relocate.Run(t.Context(), cfg, pairs)
+	if lacks, ok := errors.AsType[*relocate.BaseError](err); !ok || len(lacks.Missing) != 2 {
+		t.Errorf("got %v, want a BaseError", err)
+	}
 }
 
 // TestBaseForeseen counts what is mounted from the base as such.
