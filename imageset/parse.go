@@ -71,7 +71,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	}
 	if r.header(top) {
 		r.body(top)
-		r.check()
+		if r.nodes <= maxNodes {
+			r.check()
+		}
 	}
 	if len(r.errs) > 0 {
 		return nil, errors.Join(r.errs...)
@@ -95,12 +97,15 @@ func (r *reading) header(top spot) bool {
 	switch {
 	case kind == nil:
 		top.fail("kind is "+kindMirror+" or "+kindDelete, "there is no kind")
-	case kind.n.Value == kindDelete && r.version == V1Alpha2:
-		apiVersion.fail("", "%s does not have the kind %s, %s does", V1Alpha2, kindDelete, V2Alpha1)
 	case kind.n.Value != kindDelete && kind.n.Value != kindMirror:
 		kind.fail("kind is "+kindMirror+" or "+kindDelete, "%q is no image set", kind.n.Value)
 	default:
 		r.cfg.Delete = kind.n.Value == kindDelete
+	}
+	if r.cfg.Delete && r.version == V1Alpha2 {
+		// The examples of oc-mirror have it so, which does not look.
+		apiVersion.note("", "%s does not have the kind %s: it is read as %s", V1Alpha2, kindDelete, V2Alpha1)
+		r.version = V2Alpha1
 	}
 	r.cfg.Version = r.version
 	return len(r.errs) == 0

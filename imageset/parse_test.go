@@ -153,3 +153,30 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestDeleteOfV1 holds that a deletion may have the other version, as oc-mirror's
+// own examples have it.
+func TestDeleteOfV1(t *testing.T) {
+	cfg, err := imageset.Parse("isc.yaml", []byte("apiVersion: mirror.openshift.io/v1alpha2\nkind: DeleteImageSetConfiguration\ndelete:\n  additionalImages: [{name: a, targetTag: b}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if notes := cfg.Notes(); cfg.Version != imageset.V2Alpha1 || len(notes) != 1 || !strings.Contains(notes[0].Error(), "isc.yaml:1: apiVersion: ") {
+		t.Errorf("version %s, notes %v", cfg.Version, notes)
+	}
+}
+
+// TestAliases holds that aliases of aliases end.
+func TestAliases(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("apiVersion: mirror.openshift.io/v2alpha1\nkind: ImageSetConfiguration\nmirror:\n  operators:\n")
+	item := func(s string) string { return "[" + strings.TrimSuffix(strings.Repeat(s+",", 300), ",") + "]" }
+	b.WriteString("  - {catalog: a.io/b:c, packages: &p [&q {name: a, channels: &c [&d {name: x}]}]}\n")
+	b.WriteString("  - {catalog: a.io/b:d, packages: &r " + item("{name: a, channels: "+item("*d")+"}") + "}\n")
+	b.WriteString("  - &o {catalog: a.io/b:e, packages: *r}\n")
+	b.WriteString(strings.Repeat("  - *o\n", 300))
+	_, err := imageset.Parse("isc.yaml", []byte(b.String()))
+	if err == nil || !strings.Contains(err.Error(), "the aliases expand to too much") {
+		t.Errorf("the error is %.300v", err)
+	}
+}

@@ -20,7 +20,7 @@ const renderFirst = "templates are rendered first, and then read"
 
 // maxNodes is how much of a configuration is looked at, each thing that an alias
 // repeats counted again: aliases of aliases grow without end.
-const maxNodes = 1_000_000
+const maxNodes = 200_000
 
 // A reading is a configuration while it is read.
 type reading struct {
