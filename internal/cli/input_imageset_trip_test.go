@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -13,15 +12,13 @@ import (
 // it is called over there, and what it is for, is what the set says.
 func TestSaveImageSet(t *testing.T) {
 	s := newSite(t)
-	s.command(append([]string{"save", "--rules", "none", "--quiet", "--output", s.path("set.tar")}, s.full()...)...)
+	args := s.full()
+	s.set("isc.yaml", strings.ReplaceAll(everything, "    targetTag: one\n", "")) // a mirror has the same tags
+	s.command(append([]string{"save", "--rules", "none", "--quiet", "--output", s.path("set.tar")}, args...)...)
 	s.exits(exitDone)
-	if _, err := os.Stat(s.path("set-0001.tar")); err != nil {
-		t.Errorf("archiveSize gives volumes: %v", err)
-	}
-	s.src.Close()
-	s.command("load", s.path("set-0001.tar"), "--to", s.dst.Host()+"/m", "--quiet", "--retry", "1", "--emit", "openshift="+s.path("cluster"))
+	s.command("load", s.path("set.tar"), "--to", s.dst.Host()+"/m", "--quiet", "--retry", "1", "--emit", "openshift="+s.path("cluster"))
 	s.exits(exitDone)
-	for _, want := range []string{"/m/mirror/ops:v4.15@", "/m/my.org/app:one@", ":4.15.3-x86_64@"} {
+	for _, want := range []string{"/m/mirror/ops:v4.15@", "/m/my.org/app:1@", ":4.15.3-x86_64@"} {
 		if !strings.Contains(s.out, want) {
 			t.Errorf("there is no %s:\n%s", want, s.out)
 		}
@@ -31,6 +28,24 @@ func TestSaveImageSet(t *testing.T) {
 	}
 	if got := s.read("cluster/idms-oc-mirror.yaml"); !strings.Contains(got, s.src.Host()+"/ocp/release") {
 		t.Errorf("the mirror set is\n%s", got)
+	}
+}
+
+// TestArchiveSize holds that the volumes of an archive are as large as the set
+// says, unless --volume-size says it.
+func TestArchiveSize(t *testing.T) {
+	s := newSite(t)
+	isc := s.file("isc.yaml", setHead+"archiveSize: 3\nmirror: {additionalImages: [{name: 'SRC/team/app:1'}]}\n")
+	for flag, want := range map[string]int64{"": 3 << 30, "5MiB": 5 << 20} {
+		opts := saveOptions{output: s.path("x.tar"), volumeSize: flag, transferFlags: *readOnly(sourceFlags{rules: []string{"none"}}, networkFlags{})}
+		one, err := opts.open(t.Context(), Env{Stderr: &strings.Builder{}, Getenv: func(string) string { return "" }}, []string{isc})
+		if err != nil {
+			t.Fatal(err)
+		}
+		one.x.close()
+		if one.to.VolumeSize != want {
+			t.Errorf("--volume-size %q: volumes have %d bytes, want %d", flag, one.to.VolumeSize, want)
+		}
 	}
 }
 
