@@ -30,9 +30,8 @@ type Archive struct {
 	// alone, and the whole name with its tag. :: name → each digest once
 	texts, tags, names map[string][]Entry
 
-	set    SetManifest
-	base   map[oci.Digest]BaseBlob // :: digest → what was left out
-	layers map[oci.Digest]string   // :: digest → media type; of docker-archive
+	set  SetManifest
+	base map[oci.Digest]BaseBlob // :: digest → what was left out
 
 	subjects func() *subjects // once; see archive_refs.go
 }

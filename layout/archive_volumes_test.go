@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/entrepot/entrepot/layout"
@@ -137,6 +138,66 @@ func TestVolumeTooSmall(t *testing.T) {
 		_, err := layout.WriteArchive(t.Context(), layout.ArchiveConfig{Path: filepath.Join(t.TempDir(), "x.tar"), VolumeSize: limit}, th.contents)
 		if !errors.Is(err, oci.ErrInvalid) {
 			t.Errorf("volumes of %d bytes: %v, want ErrInvalid", limit, err)
+		}
+	}
+}
+
+// TestLongDigests holds that blobs with long digests are written and cut as
+// others are.
+func TestLongDigests(t *testing.T) {
+	th := newThings(t, 30_000)
+	raw := bytes.Repeat([]byte("long"), 20_000)
+	d := oci.Descriptor{Digest: oci.FromBytes(raw, oci.Digest("sha512:x")), Size: int64(len(raw))}
+	th.contents.Blobs = append(th.contents.Blobs, layout.SourceBlob{Descriptor: d, Open: source(raw)})
+	for _, limit := range []int64{0, 40 << 10} {
+		w := write(t, layout.ArchiveConfig{VolumeSize: limit}, th.contents)
+		a := open(t, w.Paths...)
+		b, err := a.Blob(t.Context(), none, d.Digest, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(b.Body); err != nil || !bytes.Equal(got, raw[5:]) {
+			t.Errorf("volumes of %d bytes: %d bytes, %v", limit, len(got), err)
+		}
+		if err := a.Verify(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+		for _, path := range w.Paths {
+			holdTar(t, path)
+		}
+	}
+}
+
+// TestBlobRange reads parts of blobs, across the ends of volumes too, from many
+// goroutines.
+func TestBlobRange(t *testing.T) {
+	th := newThings(t, 100_000)
+	d := th.one.Layers[0]
+	want, err := io.ReadAll(must(shelfSource(th.shelf, d.Digest)(t.Context(), 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := open(t, write(t, layout.ArchiveConfig{VolumeSize: 40 << 10}, th.contents).Paths...)
+	var wg sync.WaitGroup
+	for off := int64(0); off <= d.Size; off += 9_999 {
+		for _, end := range []int64{off, min(off+50_000, d.Size), d.Size} {
+			wg.Go(func() {
+				b, err := a.BlobRange(t.Context(), none, d.Digest, off, end)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer b.Body.Close()
+				if got, err := io.ReadAll(b.Body); err != nil || !bytes.Equal(got, want[off:end]) || b.Size != d.Size {
+					t.Errorf("from %d to %d: %d bytes, %v", off, end, len(got), err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, r := range [][2]int64{{-1, 5}, {5, 4}, {0, d.Size + 1}, {d.Size + 1, -1}} {
+		if _, err := a.BlobRange(t.Context(), none, d.Digest, r[0], r[1]); !errors.Is(err, oci.ErrInvalid) {
+			t.Errorf("the range %v: %v, want ErrInvalid", r, err)
 		}
 	}
 }

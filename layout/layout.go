@@ -1,5 +1,6 @@
-// Package layout keeps images in a directory of files, an OCI image layout
-// (image-spec 1.1, "OCI Image Layout Specification").
+// Package layout keeps images in files: in a directory, as an OCI image layout
+// (image-spec 1.1, "OCI Image Layout Specification"), or in an archive, which is
+// one in a tar.
 //
 // A [Layout] is an [oci.Reader] and an [oci.Writer]. Blobs and manifests are
 // files named by their digests, which appear when they are verified; names are
