@@ -55,6 +55,10 @@ type object struct {
 	yaml bool   // raw is YAML rather than JSON
 	json []byte // as JSON; raw itself where that is JSON
 	at   string // "file:line"
+
+	// content is a *channel, a *bundle, or of a package the name of its default
+	// channel; nil for other schemas.
+	content any
 }
 
 // A pkg is a package with all that belongs to it.
@@ -63,7 +67,6 @@ type pkg struct {
 	defaultChannel string
 	channels       []*channel
 	bundles        map[string]*bundle // :: name → bundle
-	deprecations   []*deprecations
 }
 
 // A channel is a stream of versions.
@@ -96,12 +99,7 @@ type relatedImage struct {
 	Image string `json:"image"`
 }
 
-// deprecations are those of one package.
-type deprecations struct {
-	*object
-	entries []deprecation
-}
-
+// A deprecation is an entry of a package's deprecations.
 type deprecation struct {
 	Reference struct {
 		Schema string `json:"schema"`

@@ -6,8 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // MaxSize is the largest size of a catalog's files together, in bytes. The largest
@@ -48,87 +51,89 @@ func Read(dir fs.FS) (*Catalog, error) {
 // ReadFile reads the catalog in one file.
 func ReadFile(f File) (*Catalog, error) { return readFiles([]File{f}) }
 
-// readFiles reads the files of a catalog.
+// readFiles reads the files of a catalog, several at a time.
 func readFiles(files []File) (*Catalog, error) {
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	ignored := newIgnore(files)
-	r := reading{c: &Catalog{byName: map[string]*pkg{}}}
-	for _, f := range files {
-		if path.Base(f.Path) == indexIgnore || ignored.match(f.Path) {
-			continue
-		}
-		objects, err := split(f)
-		if err != nil {
-			r.errs = append(r.errs, err)
-		}
-		for _, o := range objects {
-			r.read(o)
-		}
+	files = slices.DeleteFunc(files, func(f File) bool { return path.Base(f.Path) == indexIgnore || ignored.match(f.Path) })
+	objects := make([][]*object, len(files))
+	errs := make([]error, len(files))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(files), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
+				objects[i], errs[i] = readObjects(files[i])
+			}
+		})
 	}
-	r.join()
-	if err := errors.Join(r.errs...); err != nil {
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if len(r.c.objects) == 0 {
-		return nil, errors.New("the catalog is empty: no file has an object")
+	c, err := join(slices.Concat(objects...))
+	if err == nil && len(c.objects) == 0 {
+		err = errors.New("the catalog is empty: no file has an object")
 	}
-	return r.c, nil
+	return c, err
 }
 
-// reading is a catalog while it is read. What belongs to a package may come before
-// it, so it is joined at the end.
-type reading struct {
-	c            *Catalog
-	channels     []*channel
-	bundles      []*bundle
-	deprecations []*deprecations
-	errs         []error
+// readObjects reads the objects of a file.
+func readObjects(f File) ([]*object, error) {
+	all, err := split(f)
+	errs := []error{err}
+	for _, o := range all {
+		errs = append(errs, o.read())
+	}
+	return all, errors.Join(errs...)
 }
 
-func (r *reading) fail(o *object, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("%s: %s %q: "+format, append([]any{o.at, o.Schema, o.Name}, args...)...))
+// contents are the members of objects that are read, of all schemas: large ones are
+// gone through once.
+type contents struct {
+	*object
+	DefaultChannel string // of a package
+	Entries        []struct {
+		entry       // of a channel
+		deprecation // of deprecations
+	}
+	Image         string // of a bundle, as what follows
+	RelatedImages []relatedImage
+	Properties    []property
 }
 
-// read notes one object.
-func (r *reading) read(o *object) {
-	if err := decode(o, o); err != nil {
-		r.errs = append(r.errs, err)
-		return
-	}
-	r.c.objects = append(r.c.objects, o)
-	var err error
-	switch o.Schema {
-	case "":
-		err = fmt.Errorf("%s: an object has no schema", o.at)
-	case schemaPackage:
-		err = r.readPackage(o)
-	case schemaChannel:
-		err = r.readChannel(o)
-	case schemaBundle:
-		err = r.readBundle(o)
-	case schemaDeprecations:
-		err = r.readDeprecations(o)
-	}
-	if err != nil {
-		r.errs = append(r.errs, err)
-	}
-}
-
-func (r *reading) readPackage(o *object) error {
-	var v struct {
-		DefaultChannel string `json:"defaultChannel"`
-	}
-	if err := decode(o, &v); err != nil {
+// read finds out what an object is. Of one with a schema that is not known only that
+// has to be right.
+func (o *object) read() error {
+	v := contents{object: o}
+	if err := decode(o, &v); err != nil && (o.known() || o.Schema == "") {
 		return err
 	}
-	if !validName(o.Name) {
-		return fmt.Errorf("%s: %q is not the name of a package", o.at, o.Name)
+	switch o.Schema {
+	case "":
+		return fmt.Errorf("%s: an object has no schema", o.at)
+	case schemaPackage:
+		if !validName(o.Name) {
+			return fmt.Errorf("%s: %q is not the name of a package", o.at, o.Name)
+		}
+		o.content = v.DefaultChannel
+	case schemaChannel:
+		ch := &channel{object: o}
+		for _, e := range v.Entries {
+			ch.entries = append(ch.entries, e.entry)
+		}
+		o.content = ch
+	case schemaBundle:
+		b := &bundle{object: o, image: v.Image, related: v.RelatedImages}
+		o.content = b
+		return b.describe(v.Properties)
 	}
-	if first := r.c.byName[o.Name]; first != nil {
-		return fmt.Errorf("%s: the package %q is there twice, first at %s", o.at, o.Name, first.at)
-	}
-	r.c.byName[o.Name] = &pkg{object: o, defaultChannel: v.DefaultChannel, bundles: map[string]*bundle{}}
 	return nil
+}
+
+// known reports whether an object has a schema that a catalog gives a meaning to.
+func (o *object) known() bool {
+	return slices.Contains([]string{schemaPackage, schemaChannel, schemaBundle, schemaDeprecations}, o.Schema)
 }
 
 // validName reports whether a package's name is one: it becomes a directory's. OLM
@@ -137,74 +142,52 @@ func validName(name string) bool {
 	return name != "" && name != "." && name != ".." && len(name) < 254 && !strings.ContainsAny(name, "/\\\x00")
 }
 
-func (r *reading) readChannel(o *object) error {
-	var v struct {
-		Entries []entry `json:"entries"`
-	}
-	if err := decode(o, &v); err != nil {
-		return err
-	}
-	r.channels = append(r.channels, &channel{object: o, entries: v.Entries})
-	return nil
-}
-
-func (r *reading) readBundle(o *object) error {
-	var v struct {
-		Image         string         `json:"image"`
-		RelatedImages []relatedImage `json:"relatedImages"`
-		Properties    []property     `json:"properties"`
-	}
-	if err := decode(o, &v); err != nil {
-		return err
-	}
-	b := &bundle{object: o, image: v.Image, related: v.RelatedImages}
-	r.bundles = append(r.bundles, b)
-	return b.describe(v.Properties)
-}
-
-func (r *reading) readDeprecations(o *object) error {
-	var v struct {
-		Entries []deprecation `json:"entries"`
-	}
-	if err := decode(o, &v); err != nil {
-		return err
-	}
-	r.deprecations = append(r.deprecations, &deprecations{object: o, entries: v.Entries})
-	return nil
-}
-
-// join gives each package what belongs to it.
-func (r *reading) join() {
-	for _, ch := range r.channels {
-		if p := r.owner(ch.object); p == nil {
+// join makes a catalog of objects. What belongs to a package may stand before it.
+func join(objects []*object) (*Catalog, error) {
+	c := &Catalog{objects: objects, byName: map[string]*pkg{}}
+	var errs []error
+	for _, o := range objects {
+		if o.Schema != schemaPackage {
 			continue
-		} else if first := p.channel(ch.Name); first != nil {
-			r.fail(ch.object, "package %q has it twice, first at %s", p.Name, first.at)
-		} else {
-			p.channels = append(p.channels, ch)
 		}
-	}
-	for _, b := range r.bundles {
-		if p := r.owner(b.object); p == nil {
+		if first := c.byName[o.Name]; first != nil {
+			errs = append(errs, fmt.Errorf("%s: the package %q is there twice, first at %s", o.at, o.Name, first.at))
 			continue
-		} else if first := p.bundles[b.Name]; first != nil {
-			r.fail(b.object, "package %q has it twice, first at %s", p.Name, first.at)
-		} else {
-			p.bundles[b.Name] = b
+		}
+		c.byName[o.Name] = &pkg{object: o, defaultChannel: o.content.(string), bundles: map[string]*bundle{}}
+	}
+	for _, o := range objects {
+		if o.Schema == schemaPackage || !o.known() {
+			continue
+		}
+		err := fmt.Errorf("it belongs to the package %q, which is not in the catalog", o.Package)
+		if p := c.byName[o.Package]; p != nil {
+			err = p.add(o)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s %q: %w", o.at, o.Schema, o.Name, err))
 		}
 	}
-	for _, d := range r.deprecations {
-		if p := r.owner(d.object); p != nil {
-			p.deprecations = append(p.deprecations, d)
-		}
-	}
+	return c, errors.Join(errs...)
 }
 
-// owner returns the package that an object belongs to, nil where there is none.
-func (r *reading) owner(o *object) *pkg {
-	p := r.c.byName[o.Package]
-	if p == nil {
-		r.fail(o, "it belongs to the package %q, which is not in the catalog", o.Package)
+// add gives a package what belongs to it.
+func (p *pkg) add(o *object) error {
+	var first *object
+	switch v := o.content.(type) {
+	case *channel:
+		if ch := p.channel(v.Name); ch != nil {
+			first = ch.object
+		}
+		p.channels = append(p.channels, v)
+	case *bundle:
+		if b := p.bundles[v.Name]; b != nil {
+			first = b.object
+		}
+		p.bundles[v.Name] = v
 	}
-	return p
+	if first != nil {
+		return fmt.Errorf("package %q has it twice, first at %s", p.Name, first.at)
+	}
+	return nil
 }

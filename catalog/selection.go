@@ -34,21 +34,20 @@ func (k *keptPackage) has(bundle string) bool {
 // catalog returns what is kept as a catalog, its objects in the order that they
 // had.
 func (s *selection) catalog() (*Catalog, error) {
-	r := reading{c: &Catalog{byName: map[string]*pkg{}}}
+	var objects []*object
 	for _, o := range s.c.objects {
 		part, err := s.object(o)
+		if err == nil && part != nil && part != o {
+			err = part.read()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.at, err)
 		}
 		if part != nil {
-			r.read(part)
+			objects = append(objects, part)
 		}
 	}
-	r.join()
-	if len(r.errs) > 0 {
-		return nil, r.errs[0]
-	}
-	return r.c, nil
+	return join(objects)
 }
 
 // object returns what is kept of an object: itself, another one, or nil.

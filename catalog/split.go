@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -131,7 +132,7 @@ func yamlObject(doc []byte, at string) (*object, error) {
 func decode(o *object, into any) error {
 	err := json.Unmarshal(o.json, into)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%s: %s %q: %s is a %s and should be a %s", o.at, o.Schema, o.Name, wrong.Field, wrong.Value, wrong.Type)
+		return fmt.Errorf("%s: %s %q: %s is a %s and should be a %s", o.at, o.Schema, o.Name, strings.TrimPrefix(wrong.Field, "object."), wrong.Value, wrong.Type)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.at, err)
