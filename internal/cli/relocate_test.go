@@ -342,6 +342,30 @@ func TestRelocatePlanReferrers(t *testing.T) {
 	}
 }
 
+// TestRelocatePushOnly relocates with an account that may push and nothing else:
+// the source is read once for all repositories.
+func TestRelocatePushOnly(t *testing.T) {
+	m := newMove(t)
+	list := ""
+	for i, repo := range []string{"a", "b", "c"} {
+		m.src.AddImage(repo, regtest.Image{Layers: []int64{700_000, 2 << 20, 100 + int64(i)}, Seed: 1}, "1") // the large ones are shared
+		list += "SRC/" + repo + ":1\n"
+	}
+	m.dst.DropMounts()
+	m.dst.On(regtest.Match{If: func(e regtest.Entry) bool {
+		return e.Kind != regtest.Upload && e.Kind != regtest.Ping && e.Method != "PUT"
+	}}, regtest.Status(http.StatusForbidden))
+	m.run(m.file("list.txt", list), "--to", m.dst.Host()+"/m", "--json")
+	m.exits(exitDone)
+	var rep relocate.Report
+	if err := json.Unmarshal([]byte(m.out), &rep); err != nil {
+		t.Fatal(err)
+	}
+	if tot := rep.Totals; tot.SourceBytes != tot.UniqueBytes || tot.PushedBytes < 3*(700_000+(2<<20)) {
+		t.Errorf("read %d bytes of %d, pushed %d", tot.SourceBytes, tot.UniqueBytes, tot.PushedBytes)
+	}
+}
+
 // TestRelocatePromised reads an image by the digest that the bundle promises.
 func TestRelocatePromised(t *testing.T) {
 	m := newMove(t)
