@@ -54,7 +54,7 @@ func (o *output) blob(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", d.Digest, err)
 	}
-	return o.journal.add(d.Digest)
+	return o.journal.add(d.Digest, o.places(i))
 }
 
 // fetch reads a blob from its source; once more where that knows of another

@@ -13,20 +13,23 @@ import (
 )
 
 // An archiveJournal says which blobs of an archive are written: the set in its
-// first line, and then a digest a line. It is not synced: what it says is
+// first line, and then a line for each blob with its digest, the number of volumes
+// and its places in them. It is not synced: what it says is
 // checked against the bytes, which costs no more than a read, while to sync
 // each blob would hold up all others.
 type archiveJournal struct {
 	file  *os.File
-	whole map[oci.Digest]bool // blobs that an earlier run wrote
+	whole map[oci.Digest]bool   // blobs that an earlier run wrote
+	other map[oci.Digest]string // :: digest → number of volumes and places of a blob that was written for another set
 
 	mu sync.Mutex // held while a line is written
 }
 
 const journalHead = "entrepot archive 1 "
 
-// openArchiveJournal opens the journal of a set. One of another set is begun
-// anew: nothing of it is in the same place. Nobody else may write the archive
+// openArchiveJournal opens the journal of a set. One of another set, of which
+// nothing is in the same place, is begun anew, unless something of it can be taken
+// over: then that is up to the caller. Nobody else may write the archive
 // meanwhile.
 func openArchiveJournal(path string, set oci.Digest) (_ *archiveJournal, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o666)
@@ -41,16 +44,21 @@ func openArchiveJournal(path string, set oci.Digest) (_ *archiveJournal, err err
 	if err := tryLock(f); err != nil {
 		return nil, oci.Errorf(oci.ErrInvalid, "", "another process writes this archive: %s is locked: %w", path, err)
 	}
-	j := &archiveJournal{file: f, whole: make(map[oci.Digest]bool)}
+	j := &archiveJournal{file: f, whole: make(map[oci.Digest]bool), other: make(map[oci.Digest]string)}
 	same, err := j.load(set)
-	if err != nil || same {
+	if err != nil || same || len(j.other) > 0 {
 		return j, err
 	}
-	if err := f.Truncate(0); err != nil {
-		return nil, err
+	return j, j.begin(set)
+}
+
+// begin begins the journal anew.
+func (j *archiveJournal) begin(set oci.Digest) error {
+	if err := j.file.Truncate(0); err != nil {
+		return err
 	}
-	_, err = fmt.Fprintf(f, "%s%s\n", journalHead, set)
-	return j, err
+	_, err := fmt.Fprintf(j.file, "%s%s\n", journalHead, set)
+	return err
 }
 
 // load reads the journal and reports whether it is of the set. A line that was
@@ -61,28 +69,32 @@ func (j *archiveJournal) load(set oci.Digest) (bool, error) {
 	if err != nil && err != io.EOF {
 		return false, err
 	}
-	if head != journalHead+string(set)+"\n" {
-		return false, nil
-	}
+	same := head == journalHead+string(set)+"\n"
 	for {
 		line, err := r.ReadString('\n')
 		if err == io.EOF {
-			return true, nil
+			return same, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		if d, err := ref.ParseDigest(strings.TrimSpace(line)); err == nil {
+		text, places, _ := strings.Cut(strings.TrimSpace(line), " ")
+		d, err := ref.ParseDigest(text)
+		switch {
+		case err != nil:
+		case same:
 			j.whole[d] = true
+		case places != "" && strings.HasPrefix(head, journalHead):
+			j.other[d] = places
 		}
 	}
 }
 
-// add says that a blob is written.
-func (j *archiveJournal) add(d oci.Digest) error {
+// add says that a blob is written, and where.
+func (j *archiveJournal) add(d oci.Digest, places string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, err := fmt.Fprintf(j.file, "%s\n", d)
+	_, err := fmt.Fprintf(j.file, "%s %s\n", d, places)
 	return err
 }
 

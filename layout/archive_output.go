@@ -81,7 +81,7 @@ func (o *output) run(ctx context.Context) error {
 	if err := o.vacant(); err != nil {
 		return err
 	}
-	err := o.open()
+	err := o.open(ctx)
 	if err == nil {
 		err = o.write(ctx)
 	}
@@ -149,11 +149,17 @@ func (o *output) vacant() error {
 	return nil
 }
 
-// open opens the files of an earlier run of the same set, or begins new ones.
-func (o *output) open() (err error) {
+// open opens the files of an earlier run of the same set, or begins new ones with
+// what one of another set has left.
+func (o *output) open(ctx context.Context) (err error) {
 	o.journal, err = openArchiveJournal(o.journalPath(), o.plan.set.ID)
 	if err != nil {
 		return err
+	}
+	if len(o.journal.other) > 0 {
+		if done, err := o.carry(ctx); done || err != nil {
+			return err
+		}
 	}
 	flags := os.O_RDWR | os.O_CREATE
 	if len(o.journal.whole) == 0 {
@@ -206,6 +212,9 @@ func (o *output) explain(err error) error {
 func (o *output) write(ctx context.Context) error {
 	if err := o.blobs(ctx); err != nil {
 		return err
+	}
+	if o.cfg.Incomplete {
+		return ErrIncomplete
 	}
 	for i, b := range o.plan.bins {
 		if err := o.frame(b, o.files[i]); err != nil {

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"runtime"
@@ -20,6 +21,11 @@ type ArchiveConfig struct {
 	// Stream, if not nil, takes the archive instead of Path: one volume, in
 	// one go. A stream that was not written to its end is no archive.
 	Stream io.Writer
+
+	// Incomplete says that the contents lack something of the set. What there is
+	// is written, for a later run to take over, and stays PATH.partial; the error
+	// is ErrIncomplete. It is not for a Stream.
+	Incomplete bool
 
 	VolumeSize int64 // the most that a volume may have, in bytes; 0 means one volume of any size
 	Jobs       int   // blobs that are read at once; 0 chooses
@@ -83,6 +89,9 @@ type Written struct {
 	Set   SetManifest
 }
 
+// ErrIncomplete says that all that there was is written, and is no archive.
+var ErrIncomplete = errors.New("the set lacks something")
+
 // WriteArchive writes an archive whose sizes are all known before: every blob
 // goes to its place at once, so that the same contents are the same bytes in
 // whichever order they come. A blob with other bytes than its digest says is
@@ -92,7 +101,8 @@ type Written struct {
 // then it is called PATH.partial, and beside it PATH.partial.journal has the
 // blobs that are written. After an error, or when the process was killed, the
 // same call goes on from there: a blob of the journal is hashed where it is
-// instead of being read from its source.
+// instead of being read from its source. A call for another set takes over the
+// blobs that both have.
 func WriteArchive(ctx context.Context, cfg ArchiveConfig, contents Contents) (Written, error) {
 	if cfg.VolumeSize < 0 {
 		return Written{}, oci.Errorf(oci.ErrInvalid, "", "the volume size is negative: %d", cfg.VolumeSize)
