@@ -162,7 +162,7 @@ func (x *transfer) copyToArchive(ctx context.Context, dst location, pairs []relo
 		rep.Outputs = append(rep.Outputs, w.Paths...)
 		s.sum(rep, w)
 	}
-	return errors.Join(s.explain(ctx, rep, err), s.print(rep))
+	return errors.Join(s.explain(ctx, rep, err), s.print(rep, err == nil))
 }
 
 // copied returns what a copy puts into an archive: the images by the names that

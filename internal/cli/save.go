@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -74,7 +75,8 @@ are left out.
 
 ARCHIVE appears when it is whole, and takes the place of one that was there;
 --on-existing fail refuses that. Until then it is called ARCHIVE.partial, and so it
-stays where an image could not be read. The same command again goes on from there.
+stays where an image could not be read; all others are read nevertheless. The same
+command again goes on from there, also where a tag is another image by then.
 
 Exit codes: 0 done, 1 it failed, 2 the command line is wrong, 3 an image could not
 be read (there is no archive), 5 with --on-existing fail there is an archive
@@ -267,7 +269,7 @@ func (s *saving) save(ctx context.Context) error {
 	cfg.Observe = bars.observe
 	draft, err := relocate.Discover(ctx, cfg, pairs, s.base)
 	w := layout.Written{}
-	if err == nil {
+	if s.to.Incomplete = err != nil; err == nil || ctx.Err() == nil && s.to.Stream == nil {
 		s.to.Observe = draft.Wrote
 		w, err = layout.WriteArchive(ctx, s.to, contents(draft, pairs, mentions, s.set.extras))
 	}
@@ -280,7 +282,7 @@ func (s *saving) save(ctx context.Context) error {
 		rep.Outputs = append(rep.Outputs, w.Paths...)
 		s.sum(rep, w)
 	}
-	return errors.Join(s.explain(ctx, rep, err), s.print(rep))
+	return errors.Join(s.explain(ctx, rep, err), s.print(rep, err == nil))
 }
 
 // called is what an image of the archive is called: as skopeo takes it.
@@ -291,13 +293,16 @@ func (s *saving) called(name ref.Ref) string {
 	return "oci-archive:" + s.opts.output + ":" + name.String()
 }
 
-// print writes the report where the flags want it.
-func (s *saving) print(rep relocate.Report) error {
-	if s.to.Stream == nil {
-		return s.x.print(rep)
-	}
+// print writes the report where the flags want it. Only of an archive that is
+// there are the images listed.
+func (s *saving) print(rep relocate.Report, whole bool) error {
 	aside := *s.x
-	aside.env.Stdout = s.env.Stderr // the archive is what goes to standard output
+	switch {
+	case s.to.Stream != nil:
+		aside.env.Stdout = s.env.Stderr // the archive is what goes to standard output
+	case !whole && !s.opts.json:
+		aside.env.Stdout = io.Discard
+	}
 	return aside.print(rep)
 }
 
@@ -321,7 +326,10 @@ func (s *saving) explain(ctx context.Context, rep relocate.Report, err error) er
 	if err == nil {
 		return nil
 	}
-	again := "run the same command again: it goes on from " + s.opts.output + ".partial"
+	again := "run the same command again"
+	if _, bad := os.Stat(s.opts.output + ".partial.journal"); bad == nil {
+		again += ": it goes on from " + s.opts.output + ".partial"
+	}
 	if s.to.Stream != nil {
 		again = "what was written is no archive; with a file instead of a stream it could be gone on with"
 	}

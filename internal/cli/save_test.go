@@ -188,9 +188,20 @@ func TestSaveFailures(t *testing.T) {
 	m.save(m.file("list.txt", "SRC/a:1\nSRC/gone:1\n"), "--output", m.path("b.tar"))
 	m.exits(exitSome)
 	m.absent("b.tar")
+	if _, err := os.Stat(m.path("b.tar.partial")); err != nil || m.out != "" {
+		t.Errorf("%v; it prints %s", err, m.out)
+	}
 	if !strings.Contains(m.errors, "/gone:1: read ") || !strings.Contains(m.errors, "1 of 2 images could not be read; there is no archive") {
 		t.Errorf("the failure is told as %s", m.errors)
 	}
+	before := m.src.BlobBytes(img.Layers[1].Digest)
+	m.src.AddImage("gone", regtest.Image{Layers: []int64{4000}, Seed: 3}, "1")
+	m.save(m.path("list.txt"), "--output", m.path("b.tar"))
+	m.exits(exitDone)
+	if after := m.src.BlobBytes(img.Layers[1].Digest); after != before {
+		t.Errorf("%d bytes were read again of an image that was there", after-before)
+	}
+	m.inArchive(m.opened("b.tar"), "a:1", img)
 }
 
 // TestSaveHave leaves out what a receipt of the far side has: the archive holds
