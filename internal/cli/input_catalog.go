@@ -69,7 +69,7 @@ func (f *inputFlags) isCatalog(env *Env, arg string) bool {
 		return false
 	}
 	defer file.Close()
-	start, err := io.ReadAll(io.LimitReader(file, 64<<10))
+	start, err := io.ReadAll(io.LimitReader(file, 4<<20)) // opm's YAML has the schema last, behind an icon
 	return err == nil && catalog.Looks(start)
 }
 
@@ -204,7 +204,7 @@ func (c *catalogInput) mentions() ([]catalogMention, []catalog.Problem) {
 				m.Digest = ""
 			}
 		}
-		all = append(all, catalogMention{Mention: m, at: document.Position{File: c.name}, field: "catalog"})
+		all = append(all, catalogMention{Mention: m, at: document.Position{File: c.name}})
 	}
 	images, problems := c.c.Images()
 	for _, i := range images {
