@@ -175,8 +175,8 @@ func (f *filler) blob(i int) error {
 	return nil
 }
 
-// reserve makes sure that the manifest of the set fits into the last volume: a
-// further one where it has no room. Nobody knows its size before all offsets
+// reserve makes sure that the manifest of the set fits into the last volume.
+// Nobody knows its size before all offsets
 // are known, so it is taken for what it can be at most.
 func (f *filler) reserve() error {
 	if f.limit == 0 {
@@ -194,13 +194,22 @@ func (f *filler) reserve() error {
 		most += place * int64(len(parts))
 	}
 	need := block + padded(most)
-	last := f.bins[len(f.bins)-1]
-	if need <= f.limit-fixed-last.size-padded(last.lines) {
-		return nil
-	}
 	if need > f.limit-fixed {
 		return f.tooSmall(setFile, most+block)
 	}
-	f.open()
+	f.last(func(b *bin) bool { return need <= f.limit-fixed-b.size-padded(b.lines) })
 	return nil
+}
+
+// last makes a volume the last one that has room: the one that is, another but
+// the first, which has the names, or a further one.
+func (f *filler) last(hasRoom func(*bin) bool) {
+	for i := len(f.bins) - 1; i >= 0; i-- {
+		if hasRoom(f.bins[i]) && (i > 0 || len(f.bins) == 1) {
+			b := f.bins[i]
+			f.bins = append(slices.Delete(f.bins, i, i+1), b)
+			return
+		}
+	}
+	f.open()
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -68,6 +69,27 @@ func holdTar(t *testing.T, path string) {
 	}
 	if len(raw)%512 != 0 || !bytes.Equal(raw[len(raw)-1024:], make([]byte, 1024)) {
 		t.Errorf("%s does not end as a tar", path)
+	}
+}
+
+// TestVolumesFilled holds that no volume is begun for the manifest of the set
+// alone where another one, but for the first, has room for it.
+func TestVolumesFilled(t *testing.T) {
+	const limit = 60 << 10
+	th := newThings(t, 39_000, 36_000) // the first volume has the one, the second the other
+	raw := make([]byte, 2*limit-5_000)
+	for i := 0; oci.FromBytes(raw, "").Encoded() < "ff"; i++ { // it comes last, and what is left of it goes into the second
+		raw = append(raw[:2*limit-5_000], fmt.Sprint(i)...)
+	}
+	d := oci.Descriptor{Digest: oci.FromBytes(raw, ""), Size: int64(len(raw))}
+	th.contents.Blobs = append(th.contents.Blobs, layout.SourceBlob{Descriptor: d, Open: source(raw)})
+	w := write(t, layout.ArchiveConfig{VolumeSize: limit}, th.contents)
+	if len(w.Paths) != 4 {
+		t.Errorf("there are %d volumes, want 4: %+v", len(w.Paths), w.Set.Volumes)
+	}
+	a := open(t, w.Paths...)
+	if err := a.Verify(t.Context(), true); err != nil {
+		t.Error(err)
 	}
 }
 
