@@ -22,12 +22,11 @@ import (
 	"github.com/entrepot/entrepot/oci"
 )
 
-// A bench is a registry, what a set is expanded with, and the last set.
+// A bench is a registry, and what a set is expanded with.
 type bench struct {
 	t   *testing.T
 	reg *regtest.Shelf
 	env imageset.Env
-	set *imageset.Set
 }
 
 func newBench(t *testing.T) *bench {
