@@ -79,6 +79,7 @@ type inputSet struct {
 	sets   []*imageset.Config
 	images []imageset.Image
 	volume int64
+	told   bool // that image sets are not rewritten
 	// stored are the inputs that are archives of images, and archives what they
 	// are once they were unpacked; nil for none.
 	stored   []string

@@ -101,6 +101,17 @@ func (t *transferFlags) expand(ctx context.Context, s *inputSet, f *inputFlags, 
 	return nil
 }
 
+// leftSets tells, once, that image sets are not written again: they say what is
+// copied, and have no place for where it went.
+func (s *inputSet) leftSets(env Env) {
+	for _, c := range s.sets {
+		if !s.told {
+			fmt.Fprintf(env.Stderr, "entrepot: %s is left as it is: mirror configuration leads to its images, see --emit\n", c.Name)
+		}
+	}
+	s.told = true
+}
+
 // besides returns what reads the files that a file names: relative to where we
 // are, as oc-mirror takes them, or to that file.
 func besides(name string) func(string) ([]byte, error) {

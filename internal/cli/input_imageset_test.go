@@ -225,9 +225,13 @@ func TestMapImageSet(t *testing.T) {
 // included, and a second run finds everything there.
 func TestRelocateImageSet(t *testing.T) {
 	s := newSite(t)
-	args := append(s.full(), "--to", s.dst.Host()+"/m", "--report", s.path("report.json"), "--map", s.path("map.json"))
+	args := append(s.full(), "--to", s.dst.Host()+"/m", "--output", s.path("out"), "--report", s.path("report.json"), "--map", s.path("map.json"))
 	s.run(args...)
 	s.exits(exitDone)
+	if strings.Count(s.errors, "isc.yaml is left as it is") != 1 {
+		t.Errorf("it is not told once that the set is not written again:\n%s", s.errors)
+	}
+	s.absent("out")
 	var rep relocate.Report
 	if err := json.Unmarshal([]byte(s.read("report.json")), &rep); err != nil {
 		t.Fatal(err)

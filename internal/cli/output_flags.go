@@ -181,6 +181,7 @@ func (o *results) documents(s relocate.Set) ([]outFile, error) {
 	if o.flags.output == "" {
 		return nil, nil
 	}
+	o.set.leftSets(o.env)
 	m, err := s.Mapping()
 	if err != nil {
 		return nil, failure(err, "give each image one target, or leave out --output")
