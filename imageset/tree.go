@@ -36,10 +36,15 @@ type spot struct {
 	r    *reading
 	n    *yaml.Node
 	path string
+	key  *yaml.Node // of a member of a table; nil for other values
 }
 
 func (s spot) place() Place {
-	return Place{At: document.Position{File: s.r.name, Line: s.n.Line, Column: s.n.Column}, Field: s.path}
+	n := s.n
+	if s.key != nil && n.Kind != yaml.ScalarNode {
+		n = s.key // a list begins with its first item, often lines below
+	}
+	return Place{At: document.Position{File: s.r.name, Line: n.Line, Column: n.Column}, Field: s.path}
 }
 
 // fail notes an error about the value.
@@ -58,7 +63,7 @@ func (s spot) at(n *yaml.Node, path string) spot {
 		n = n.Alias
 	}
 	s.r.nodes++
-	return spot{s.r, n, path}
+	return spot{r: s.r, n: n, path: path}
 }
 
 // enough reports whether no more is read; it says so once.
@@ -141,7 +146,7 @@ func (s spot) merge(fields []field, seen map[string]bool) {
 // member reads one member.
 func (s spot) member(fields []field, key, value spot) {
 	name := key.n.Value
-	key.path = value.path
+	key.path, value.key = value.path, key.n
 	i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 	if i >= 0 && (len(fields[i].in) == 0 || slices.Contains(fields[i].in, s.r.version)) {
 		fields[i].read(value)
