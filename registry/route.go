@@ -71,7 +71,7 @@ type table struct {
 	depth     int              // the number of segments of the longest prefix
 	wildcards []wildcard       // the longest suffix first
 	external  map[string]bool  // :: host → true
-	hosted    []pattern
+	hosted    []ref.Pattern
 	fallback  owner                 // the zero value: none
 	archived  map[ref.Name]ref.Name // :: repository as requests lead to it → as the archive calls it; see archived.go
 }
@@ -121,7 +121,7 @@ func (r Routes) compile() (*table, error) {
 		patterns = []string{"**"}
 	}
 	for _, s := range patterns {
-		p, err := parsePattern(s)
+		p, err := ref.ParsePattern(s)
 		if err != nil {
 			return nil, err
 		}
@@ -254,7 +254,7 @@ func (t *table) route(path string, ns []string) (target, error) {
 		return target{}, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "upstream not allowed: %s", first)
 	}
 	for _, p := range t.hosted {
-		if p.match(path) {
+		if p.Match(path) {
 			return target{name: ref.Name{Path: path}}, nil
 		}
 	}

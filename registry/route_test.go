@@ -240,40 +240,6 @@ func configured(host string) bool {
 	return false
 }
 
-func TestPattern(t *testing.T) {
-	for _, c := range []struct {
-		pattern string
-		match   string // space-separated
-		not     string
-	}{
-		{"**", "a a/b a/b/c", ""},
-		{"apps/**", "apps/a apps/a/b", "apps app apps2/a x/apps/a"},
-		{"apps/*", "apps/a", "apps apps/a/b"},
-		{"apps/web", "apps/web", "apps apps/web/x apps/webs"},
-		{"*/web", "a/web", "web a/b/web"},
-		{"**/web", "a/web a/b/web", "web a/webs"},
-		{"a/**/z", "a/b/z a/b/c/z", "a/z a/b/c"},
-		{"app-*", "app-a app-", "app a/app-a app-a/b"},
-		{"*-app-*", "x-app-y", "x-ap-y"},
-		{"a*b*c", "abc axbxc abbcc", "ab abcx"},
-	} {
-		p, err := parsePattern(c.pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range strings.Fields(c.match) {
-			if !p.match(s) {
-				t.Errorf("%q does not match %q", c.pattern, s)
-			}
-		}
-		for _, s := range strings.Fields(c.not) {
-			if p.match(s) {
-				t.Errorf("%q matches %q", c.pattern, s)
-			}
-		}
-	}
-}
-
 func TestParsePath(t *testing.T) {
 	for path, want := range map[string]endpoint{
 		"/v2":                                  {resource: base},

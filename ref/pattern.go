@@ -1,38 +1,39 @@
-package registry
+package ref
 
 import (
 	"fmt"
 	"strings"
-
-	"github.com/entrepot/entrepot/ref"
 )
 
-// A pattern matches repository paths, segment by segment: "*" stands for any
+// A Pattern matches repository paths, segment by segment: "*" stands for any
 // one segment or a part of one, "**" for one or more whole segments.
 //
 //	**        every name
 //	apps/**   everything below apps, not apps itself
 //	apps/*    the names directly below apps
 //	apps/web  that name
-type pattern []string
+//
+// The zero Pattern matches nothing.
+type Pattern []string
 
-// parsePattern reads a pattern. It is an error where no repository could ever
-// match.
-func parsePattern(s string) (pattern, error) {
-	p := pattern(strings.Split(s, "/"))
-	for _, segment := range p {
-		if segment == "**" {
+// ParsePattern reads a pattern. It is an error where no repository could ever
+// match. Its first segment may be a registry with a port, for names that are
+// written with their registry.
+func ParsePattern(s string) (Pattern, error) {
+	p := Pattern(strings.Split(s, "/"))
+	for i, segment := range p {
+		if segment == "**" || i == 0 && len(p) > 1 && strings.Contains(segment, ":") && ValidHost(segment) {
 			continue
 		}
-		if !ref.ValidPath(strings.ReplaceAll(segment, "*", "x")) {
+		if !ValidPath(strings.ReplaceAll(segment, "*", "x")) {
 			return nil, fmt.Errorf("pattern %q: %q can match no segment of a repository's name", s, segment)
 		}
 	}
 	return p, nil
 }
 
-// match reports whether the pattern matches the whole path.
-func (p pattern) match(path string) bool {
+// Match reports whether the pattern matches the whole path.
+func (p Pattern) Match(path string) bool {
 	for i, segment := range p {
 		head, rest, more := strings.Cut(path, "/")
 		if segment == "**" {
@@ -40,7 +41,7 @@ func (p pattern) match(path string) bool {
 				return true
 			}
 			for more {
-				if p[i+1:].match(rest) {
+				if p[i+1:].Match(rest) {
 					return true
 				}
 				_, rest, more = strings.Cut(rest, "/")
