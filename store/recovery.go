@@ -72,14 +72,7 @@ func (s *Store) takeLock() error {
 
 // checkFormat reads FORMAT, or writes it into an empty directory.
 func (s *Store) checkFormat() error {
-	b, err := os.ReadFile(s.path("FORMAT"))
-	if err == nil {
-		first, _, _ := strings.Cut(string(b), "\n")
-		if first != format {
-			return fmt.Errorf("%s says %q, this program reads %q", s.path("FORMAT"), first, format)
-		}
-		return nil
-	}
+	err := s.readFormat()
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -93,6 +86,18 @@ func (s *Store) checkFormat() error {
 		}
 	}
 	return s.files.writeFile(s.path("FORMAT"), []byte(format+"\n"+random()+"\n"))
+}
+
+// readFormat returns nil where FORMAT is what this program reads.
+func (s *Store) readFormat() error {
+	b, err := os.ReadFile(s.path("FORMAT"))
+	if err != nil {
+		return err
+	}
+	if first, _, _ := strings.Cut(string(b), "\n"); first != format {
+		return fmt.Errorf("%s says %q, this program reads %q", s.path("FORMAT"), first, format)
+	}
+	return nil
 }
 
 // sweepAlways sweeps now and each hour.

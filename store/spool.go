@@ -45,6 +45,9 @@ type Spool struct {
 // spool makes a new file for d, or goes on with the one that an earlier fill
 // kept. Vault spools are never kept.
 func (s *Store) spool(d oci.Digest, size int64, key Key, resumable bool) (*Spool, error) {
+	if s.attached() {
+		return nil, errAttached
+	}
 	name, err := flat(d)
 	if err != nil {
 		return nil, err

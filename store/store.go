@@ -115,6 +115,9 @@ func Open(dir string, cfg Config) (*Store, error) {
 func (s *Store) Close() error {
 	s.closed.Do(func() {
 		s.stop()
+		if s.attached() {
+			return
+		}
 		s.work.Wait()
 		s.vault.syncUploads()
 		err := s.files.remove(s.path("RUN"))
@@ -127,5 +130,33 @@ func (s *Store) Close() error {
 	})
 	return s.err
 }
+
+// Attach opens the store in dir beside the process that serves it, for looking
+// at it and for removing from it. It takes no lock, runs nothing in the
+// background and never touches what is on its way in: spools and uploads are
+// refused. ErrNotFound means that there is no store in dir. It is to be closed too.
+func Attach(dir string, cfg Config) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{dir: dir, cfg: cfg, log: cfg.log(), files: files{cfg.before}, partials: map[oci.Digest]string{},
+		touches: make(chan touch), stop: func() {}}
+	if err := s.readFormat(); err != nil {
+		return nil, fmt.Errorf("open store: %w", diskError(err))
+	}
+	s.disk = newDisk(dir, s.files) // what it writes is written beside its place: tmp is the other process's
+	s.bucket = s.disk
+	if cfg.wrap != nil {
+		s.bucket = cfg.wrap(s.disk)
+	}
+	s.cache, s.vault = newCache(s), newVault(s)
+	return s, nil
+}
+
+// errAttached refuses what only the owner of the directory does.
+var errAttached = oci.Errorf(oci.ErrUnsupported, "", "the store was opened beside its server: nothing can be taken in")
+
+func (s *Store) attached() bool { return s.lock == nil }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }

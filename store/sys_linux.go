@@ -33,3 +33,14 @@ func bootID() string {
 	}
 	return strings.TrimSpace(string(b))
 }
+
+// diskSpace returns how many bytes of dir's file system this user may still
+// fill, and how many there are; 0 and 0 where that cannot be told.
+func diskSpace(dir string) (free, total int64) {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0, 0
+	}
+	used := fs.Blocks - fs.Bfree
+	return int64(fs.Bavail) * fs.Bsize, int64(used+fs.Bavail) * fs.Bsize
+}

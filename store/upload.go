@@ -59,6 +59,9 @@ func (v *Vault) NewUpload(_ context.Context, n ref.Name, algorithm string) (oci.
 	if _, err := repository(n); err != nil {
 		return nil, err
 	}
+	if v.store.attached() {
+		return nil, errAttached
+	}
 	alg := digest.SHA256
 	if algorithm != "" {
 		alg = digest.Algorithm(algorithm)

@@ -66,6 +66,7 @@ Without any configuration it mirrors the well-known public registries:
 		newMapCmd(env), newCopyCmd(env), newRelocateCmd(env), newVerifyCmd(env),
 		newInspectCmd(env), newRewriteCmd(env), newPruneCmd(env),
 		newSaveCmd(env), newLoadCmd(env), newReceiptCmd(env), newDiffCmd(env),
+		newStoreCmd(env),
 		newVersionCmd(env), newCompletionCmd(), newManCmd(),
 	)
 	return cmd
