@@ -22,6 +22,7 @@ func (s *server) followSignals(ctx context.Context, r reloader) {
 		case <-ctx.Done():
 			return
 		case <-r.asked:
+			s.refreshCertificate()
 			s.reload(r.load)
 		}
 	}

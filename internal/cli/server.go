@@ -3,9 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/entrepot/entrepot/internal/edge"
 	"github.com/entrepot/entrepot/internal/web"
 	"github.com/entrepot/entrepot/registry"
 	"github.com/entrepot/entrepot/store"
@@ -30,6 +29,7 @@ type server struct {
 	pull     *pull
 	registry *http.Server
 	admin    *http.Server
+	cert     *edge.Certificate // nil for plain HTTP
 	draining atomic.Bool
 	url      string // that clients use; set before run
 }
@@ -52,11 +52,11 @@ const ballastSize = 16 << 20
 // newServer opens the store and puts the rooms together. Nothing is asked of
 // any upstream. The server is closed by run.
 func newServer(cfg config, log *slog.Logger) (*server, error) {
-	tlsConfig, err := loadTLS(cfg)
+	s := &server{cfg: cfg, log: log}
+	tlsConfig, err := s.loadTLS()
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log}
 	cfg.steering.warn(log)
 	if s.archives, err = openShelves(cfg.archives); err != nil {
 		return nil, err
@@ -153,18 +153,6 @@ func (s *server) ready() error {
 	return nil
 }
 
-// loadTLS returns nil where plain HTTP is served.
-func loadTLS(cfg config) (*tls.Config, error) {
-	if cfg.tlsCert == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(cfg.tlsCert, cfg.tlsKey)
-	if err != nil {
-		return nil, failure(fmt.Errorf("read TLS certificate: %w", err), "tls_cert and tls_key are PEM files, the certificate first and its chain after it")
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
 // run serves until ctx ends, then drains and closes everything. Before that it
 // calls release, which gives signals their usual effect back: a second one ends
 // the process at once. Until then it reloads as r says.
@@ -175,6 +163,7 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
 	g.Go(func() error { s.followSignals(ctx, r); return nil })
+	g.Go(func() error { s.followCertificate(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
 		release()

@@ -37,7 +37,8 @@ var rooms = map[string][]string{
 	"catalog":          {"ref", "oci"},
 	"imageset":         {"ref", "oci", "layout", "relocate", "openshift", "document", "catalog"},
 	"internal/web":     {"ref", "oci"},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "layout", "relocate", "openshift", "registry", "document", "catalog", "imageset", "internal/web"},
+	"internal/edge":    {},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "layout", "relocate", "openshift", "registry", "document", "catalog", "imageset", "internal/web", "internal/edge"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 

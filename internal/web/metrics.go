@@ -40,6 +40,7 @@ type Metrics struct {
 	mismatches       family[string]
 	inFlight         prometheus.Gauge
 	reloads          family[string]
+	certificates     family[string]
 }
 
 type requestKey struct {
@@ -114,10 +115,12 @@ func (m *Metrics) registerTraffic(r prometheus.Registerer) {
 	m.upstreamBytes.init(byUpstream(counters(r, "entrepot_upstream_bytes_total", "Bytes of content received from upstreams.", "upstream")))
 	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{Name: "entrepot_in_flight_requests", Help: "Requests of clients that are being answered."})
 	r.MustRegister(m.inFlight)
-	reloads := counters(r, "entrepot_reloads_total", "Times the configuration was read again, by whether it was taken.", "result")
-	m.reloads.init(func(result string) prometheus.Counter { return reloads.WithLabelValues(result) })
-	m.reloads.of("done") // there from the start, so that the first failure is a change
-	m.reloads.of("failed")
+	m.reloads.init(byResult(counters(r, "entrepot_reloads_total", "Times the configuration was read again, by whether it was taken.", "result")))
+	m.certificates.init(byResult(counters(r, "entrepot_tls_reloads_total", "Times our certificate had changed, by whether it was taken.", "result")))
+	for _, result := range []string{done, failed} { // there from the start, so that the first failure is a change
+		m.reloads.of(result)
+		m.certificates.of(result)
+	}
 }
 
 func (m *Metrics) registerFills(r prometheus.Registerer) {
@@ -140,6 +143,10 @@ func counters(r prometheus.Registerer, name, help string, labels ...string) *pro
 
 func byUpstream(v *prometheus.CounterVec) func(string) prometheus.Counter {
 	return func(upstream string) prometheus.Counter { return v.WithLabelValues(upstream) }
+}
+
+func byResult(v *prometheus.CounterVec) func(string) prometheus.Counter {
+	return func(result string) prometheus.Counter { return v.WithLabelValues(result) }
 }
 
 // Request counts an answered request of a client.
@@ -178,11 +185,24 @@ func (m *Metrics) Mismatch(upstream string) { m.mismatches.of(m.upstream(upstrea
 
 // Reload counts a reading of the configuration; ok says that it was taken.
 func (m *Metrics) Reload(ok bool) {
-	result := "failed"
+	m.reloads.of(resultOf(ok)).Inc()
+}
+
+// CertificateReload counts a certificate of ours that had changed; ok says that
+// it was taken.
+func (m *Metrics) CertificateReload(ok bool) { m.certificates.of(resultOf(ok)).Inc() }
+
+// What became of a reading.
+const (
+	done   = "done"
+	failed = "failed"
+)
+
+func resultOf(ok bool) string {
 	if ok {
-		result = "done"
+		return done
 	}
-	m.reloads.of(result).Inc()
+	return failed
 }
 
 // InFlight returns a handler that counts the requests that are under way. The
