@@ -58,6 +58,9 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 	}
 	if r.Digest == "" {
 		rec, err := p.tag(ctx, o, &pol, tagKey{in, r.Tag})
+		if err == nil {
+			p.cache.Used(rec.Digest, rec.MediaType)
+		}
 		return oci.Descriptor{MediaType: rec.MediaType, Digest: rec.Digest, Size: rec.Size}, err
 	}
 	if m, err := p.cache.Manifest(in.scope, in.name, r.Digest); err == nil {

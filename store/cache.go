@@ -236,9 +236,8 @@ func (c *Cache) Manifest(scope string, n ref.Name, d oci.Digest) (oci.Manifest, 
 			return oci.Manifest{}, err
 		}
 	}
-	m := oci.Manifest{MediaType: r.MediaType, Digest: d, Raw: h.raw}
-	c.use(m, h)
-	return m, nil
+	c.use(d, r.MediaType, h)
+	return oci.Manifest{MediaType: r.MediaType, Digest: d, Raw: h.raw}, nil
 }
 
 func (c *Cache) manifestRecord(id digestID) (manifestRecord, error) {
@@ -304,7 +303,11 @@ func (c *Cache) PutManifest(ctx context.Context, scope string, n ref.Name, m oci
 	c.bytes.put(id.d, h)
 	c.manifests.put(id, r)
 
-	if info, err := c.store.bucket.Stat(ctx, blob); err != nil || info.Size != r.Size {
+	if info, err := c.store.bucket.Stat(ctx, blob); err == nil && info.Size == r.Size {
+		// It, and some of what it needs, may be here for another repository and
+		// about to be evicted.
+		c.store.touchLater(touch{blob, id.d, r.MediaType})
+	} else {
 		if err := c.store.bucket.Put(ctx, blob, m.Raw); err != nil {
 			return fmt.Errorf("store manifest %s: %w", m.Digest, err)
 		}
@@ -370,7 +373,7 @@ func (c *Cache) Open(d oci.Digest) (*os.File, int64, error) {
 		c.quarantine(k, errors.New("the file is empty"))
 		return nil, 0, errMiss
 	}
-	if now := c.store.cfg.now(); now.Sub(info.ModTime) > touchEach {
+	if now := c.store.cfg.now(); stale(info.ModTime, now) {
 		c.store.touchLater(touch{key: k})
 	}
 	return f, info.Size, nil

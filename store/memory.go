@@ -51,6 +51,16 @@ func (m *memory[K, V]) get(k K) (V, bool) {
 	return e.value, true
 }
 
+// peek is get for those who do not count as users.
+func (m *memory[K, V]) peek(k K) (v V, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if e, ok := m.entries[k]; ok {
+		return e.value, true
+	}
+	return v, false
+}
+
 // now returns the epoch, to be given to add.
 func (m *memory[K, V]) now() uint64 {
 	m.mu.RLock()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -12,31 +13,56 @@ import (
 const touchEach = time.Hour
 
 // A touch is a blob whose time is to be set. Where it is a manifest, what it
-// refers to is touched as well: a client that has all layers asks for the
+// leads to is touched as well: a client that has all layers asks for the
 // manifest alone, and the layers must not age meanwhile.
 type touch struct {
-	key      Key
-	manifest oci.Manifest // zero for other blobs
+	key       Key
+	manifest  oci.Digest // "" for other blobs
+	mediaType string     // of the manifest
+}
+
+// stale reports whether a time is to be set again. One in the future is: a
+// clock that was wrong has written it.
+func stale(t, now time.Time) bool { return now.Sub(t).Abs() >= touchEach }
+
+// Used notes that somebody was told about a manifest without being given it, as
+// a HEAD does: whoever has all of an image asks no more than that. It costs no
+// I/O and does not allocate while the manifest is in RAM.
+func (c *Cache) Used(d oci.Digest, mediaType string) {
+	if h, ok := c.bytes.get(d); ok {
+		c.use(d, mediaType, h)
+		return
+	}
+	if k, err := cacheBlobKey(d); err == nil {
+		c.store.touchLater(touch{k, oci.Digest(strings.Clone(string(d))), strings.Clone(mediaType)})
+	}
 }
 
 // use notes that a manifest was served.
-func (c *Cache) use(m oci.Manifest, h *held) {
+func (c *Cache) use(d oci.Digest, mediaType string, h *held) {
 	now := c.store.cfg.now().Unix()
 	last := h.touched.Load()
-	if now-last < int64(touchEach/time.Second) || !h.touched.CompareAndSwap(last, now) {
+	const each = int64(touchEach / time.Second)
+	if now-last < each && last-now < each || !h.touched.CompareAndSwap(last, now) {
 		return
 	}
-	if k, err := cacheBlobKey(m.Digest); err == nil {
-		c.store.touchLater(touch{k, m})
+	k, err := cacheBlobKey(d)
+	if err != nil {
+		return
+	}
+	if !c.store.touchLater(touch{k, oci.Digest(strings.Clone(string(d))), strings.Clone(mediaType)}) {
+		h.touched.CompareAndSwap(now, last) // the next use tries again
 	}
 }
 
-// touchLater leaves the touching to the background. When that cannot follow,
-// the touch is dropped: a later use brings another one.
-func (s *Store) touchLater(t touch) {
+// touchLater leaves the touching to the background. Where that cannot follow,
+// it reports false and the touch is dropped: a later use brings another one.
+func (s *Store) touchLater(t touch) bool {
 	select {
 	case s.touches <- t:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -47,18 +73,14 @@ func (s *Store) touchAlways(ctx context.Context) {
 			return
 		case t := <-s.touches:
 			s.touch(ctx, t.key)
-			if t.manifest.Digest == "" {
+			if t.manifest == "" {
 				continue
 			}
-			links, err := t.manifest.Links()
-			if err != nil {
-				continue // nothing known to touch
-			}
-			for _, d := range append(links.Blobs(), links.Manifests...) {
-				if k, err := cacheBlobKey(d.Digest); err == nil {
+			s.cache.graph(ctx, t.manifest, t.mediaType, func(d oci.Digest) {
+				if k, err := cacheBlobKey(d); err == nil && d != t.manifest {
 					s.touch(ctx, k)
 				}
-			}
+			})
 		}
 	}
 }
@@ -71,7 +93,7 @@ func (s *Store) touch(ctx context.Context, k Key) {
 		return
 	}
 	now := s.cfg.now()
-	if info, err := s.bucket.Stat(ctx, k); err != nil || now.Sub(info.ModTime) < touchEach {
+	if info, err := s.bucket.Stat(ctx, k); err != nil || !stale(info.ModTime, now) {
 		return
 	}
 	if err := t.Touch(ctx, k, now); err != nil {
