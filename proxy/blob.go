@@ -27,7 +27,7 @@ func (p *Proxy) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 }
 
 func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
-	pol, in := p.policy(n)
+	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
 	proved := false
@@ -148,7 +148,7 @@ func (p *Proxy) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 }
 
 func (p *Proxy) stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
-	pol, in := p.policy(n)
+	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
 	mine := p.linked(&pol, k)

@@ -23,10 +23,12 @@ var other = ref.Name{Host: "docker.io", Path: "team/private"}
 
 // scoped gives each upstream a scope with credentials, so that nothing is
 // public.
-func scoped(host string) Policy { return Policy{Scope: host + "|user", TagTTL: time.Minute} }
+func scoped(_ context.Context, n ref.Name) Policy {
+	return Policy{Scope: n.Host + "|user", TagTTL: time.Minute}
+}
 
-func anonymous(host string) Policy {
-	return Policy{Scope: host, Anonymous: true, TagTTL: time.Minute}
+func anonymous(_ context.Context, n ref.Name) Policy {
+	return Policy{Scope: n.Host, Anonymous: true, TagTTL: time.Minute}
 }
 
 // Bytes that are here are read by another repository only when the upstream

@@ -30,7 +30,9 @@ func Example() {
 	hub := regtest.NewMemory("hub", nil) // any oci.Reader
 	hub.AddImage("library/alpine", regtest.Image{Layers: []int64{100_000}}, "3.20")
 	p := proxy.New(hub, st.Cache(), proxy.Config{
-		Policy: func(upstream string) proxy.Policy { return proxy.Policy{TagTTL: time.Minute, Anonymous: true} },
+		Policy: func(context.Context, ref.Name) proxy.Policy {
+			return proxy.Policy{TagTTL: time.Minute, Anonymous: true}
+		},
 	})
 	defer p.Close(context.Background())
 

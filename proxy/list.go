@@ -29,7 +29,7 @@ func (p *Proxy) Tags(ctx context.Context, n ref.Name, after string) iter.Seq2[st
 
 // eachTag calls yield for each tag until it says stop.
 func (p *Proxy) eachTag(ctx context.Context, n ref.Name, after string, yield func(string) bool) error {
-	_, in := p.policy(n)
+	_, in := p.policy(ctx, n)
 	o := oci.OutcomeOf(ctx)
 	o.Result = oci.Miss
 	lister, ok := p.up.(oci.Lister)
@@ -112,7 +112,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 	if !ok {
 		return nil, nil // an upstream that knows of none
 	}
-	_, in := p.policy(n)
+	_, in := p.policy(ctx, n)
 	k := manifestKey{in, d}
 	o := oci.OutcomeOf(ctx)
 	kept, stored := p.listed.get(k)

@@ -24,7 +24,7 @@ func (p *Proxy) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
 }
 
 func (p *Proxy) manifest(ctx context.Context, r ref.Ref) (m oci.Manifest, err error) {
-	pol, in := p.policy(r.Name)
+	pol, in := p.policy(ctx, r.Name)
 	o := oci.OutcomeOf(ctx)
 	switch {
 	case r.Digest != "":
@@ -51,7 +51,7 @@ func (p *Proxy) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 }
 
 func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) {
-	pol, in := p.policy(r.Name)
+	pol, in := p.policy(ctx, r.Name)
 	o := oci.OutcomeOf(ctx)
 	if r.Digest == "" && r.Tag == "" {
 		return oci.Descriptor{}, errNoReference

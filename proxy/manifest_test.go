@@ -132,7 +132,7 @@ func TestManifestWrongContent(t *testing.T) {
 // What one scope or repository has stored is not an answer in another one.
 func TestManifestBelongsToRepository(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{Policy: func(host string) Policy { return Policy{Scope: host + "-user"} }})
+		r := newRig(t, Config{Policy: func(_ context.Context, n ref.Name) Policy { return Policy{Scope: n.Host + "-user"} }})
 		img := r.up.AddImage(alpine.Path, regtest.Image{})
 		if _, err := r.Manifest(t.Context(), alpine.WithDigest(img.Digest)); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ var (
 	_ oci.ReferrersLister = (*Proxy)(nil)
 )
 
-// A Policy says how one upstream's content is cached.
+// A Policy says how the content of an upstream, or a part of it, is cached.
 type Policy struct {
 	// Scope names the upstream and the credential that is used there; content
 	// of one scope never answers for another. "" means the upstream's name.
@@ -60,10 +60,10 @@ type Policy struct {
 
 // Config configures a Proxy. The zero value works.
 type Config struct {
-	// Policy returns the policy for an upstream, that is, for a
-	// ref.Name.Host. It is called for each request, from several goroutines.
-	// Nil means a TagTTL of 60 s for all.
-	Policy func(upstream string) Policy
+	// Policy returns the policy for a repository, whose Host is the upstream's
+	// name. It is called for each request, with its context, from several
+	// goroutines. Nil means a TagTTL of 60 s for all.
+	Policy func(context.Context, ref.Name) Policy
 	// Log gets what an operator would act on; nil discards it.
 	Log *slog.Logger
 	// Now tells the time; nil means time.Now.
@@ -238,11 +238,11 @@ func (p *Proxy) spawn(f func()) bool {
 	return true
 }
 
-// policy returns the policy for n's upstream, and n as its scope sees it.
-func (p *Proxy) policy(n ref.Name) (Policy, repo) {
+// policy returns the policy for a request about n, and n as its scope sees it.
+func (p *Proxy) policy(ctx context.Context, n ref.Name) (Policy, repo) {
 	pol := Policy{TagTTL: time.Minute}
 	if p.cfg.Policy != nil {
-		pol = p.cfg.Policy(n.Host)
+		pol = p.cfg.Policy(ctx, n)
 	}
 	if pol.Scope == "" {
 		pol.Scope = n.Host

@@ -167,8 +167,8 @@ func content(c regtest.Content) []byte {
 	return b
 }
 
-func ttl(d time.Duration) func(string) Policy {
-	return func(string) Policy { return Policy{TagTTL: d} }
+func ttl(d time.Duration) func(context.Context, ref.Name) Policy {
+	return func(context.Context, ref.Name) Policy { return Policy{TagTTL: d} }
 }
 
 func TestManifestByDigest(t *testing.T) {

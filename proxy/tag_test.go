@@ -10,6 +10,7 @@ import (
 
 	"github.com/entrepot/entrepot/internal/regtest"
 	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
 )
 
 func TestTagFreshness(t *testing.T) {
@@ -30,7 +31,7 @@ func TestTagFreshness(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, Config{Policy: func(string) Policy { return c.policy }})
+				r := newRig(t, Config{Policy: func(context.Context, ref.Name) Policy { return c.policy }})
 				img := r.up.AddImage(alpine.Path, regtest.Image{}, "v1")
 				m, o, err := r.pull("v1")
 				if err != nil || !bytes.Equal(m.Raw, img.Raw) {

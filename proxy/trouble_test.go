@@ -9,6 +9,7 @@ import (
 
 	"github.com/entrepot/entrepot/internal/regtest"
 	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
 )
 
 func TestTagUpstreamFails(t *testing.T) {
@@ -35,7 +36,7 @@ func TestTagUpstreamFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c.policy.TagTTL = time.Minute
-				r := newRig(t, Config{Policy: func(string) Policy { return c.policy }})
+				r := newRig(t, Config{Policy: func(context.Context, ref.Name) Policy { return c.policy }})
 				img := r.up.AddImage(alpine.Path, regtest.Image{}, "3.20")
 				if _, _, err := r.pull("3.20"); err != nil {
 					t.Fatal(err)

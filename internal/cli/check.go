@@ -96,7 +96,6 @@ func (c *checker) notYet(f file) {
 	refuse("prefetch", len(f.Prefetch) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
-		refuse(at+"account", len(u.Account) > 0)
 		refuse(at+"max_bytes", c.size(at+"max_bytes", u.MaxBytes) != 0)
 		refuse(at+"pass_redirects", u.PassRedirects)
 		refuse(at+"auth", u.Auth == "passthrough")

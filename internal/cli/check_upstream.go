@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/entrepot/entrepot/ref"
-	"github.com/entrepot/entrepot/remote"
 )
 
 const defaultTagTTL = 60 * time.Second
@@ -39,7 +38,7 @@ func (c *checker) upstreams(tables []fileUpstream) []upstream {
 		if u.isDefault {
 			isDefault = u.name
 		}
-		c.secretOnce(secrets, at, t, u)
+		c.secretsOnce(secrets, at, t, u)
 		ups = append(ups, u)
 	}
 	return ups
@@ -61,7 +60,8 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		maxStale:   c.duration(at+"max_stale", t.MaxStale, 0),
 		tagTTL:     c.tagTTL(at+"tag_ttl", t.TagTTL),
 		immutable:  c.expressions(at+"immutable_tags", t.ImmutableTags),
-		account:    c.account(at, t),
+		account:    c.ownAccount(at, t),
+		parts:      c.parts(at, t),
 	}
 	u.url = c.upstreamURL(at+"url", t.URL, u.name)
 	wildcard := isWildcard(u.name)
@@ -143,80 +143,6 @@ func (c *checker) expressions(key string, values []string) []*regexp.Regexp {
 		all = append(all, re)
 	}
 	return all
-}
-
-// account reads what we log in with. Credentials that no mode uses are a
-// mistake that would show up as pulls that fail much later.
-func (c *checker) account(at string, t fileUpstream) account {
-	given := t.Username != "" || t.PasswordFile != "" || t.DockerConfig != ""
-	switch t.Auth {
-	case "", "anonymous":
-		if given {
-			c.add(firstOf(c.lines, at+"username", at+"password_file", at+"docker_config"), `add auth = "service"`, "credentials are given, but the upstream is read anonymously")
-		}
-		return account{}
-	case "service":
-	case "passthrough": // refused by notYet
-		return account{}
-	default:
-		c.add(at+"auth", "", "%q is none of anonymous, service and passthrough", t.Auth)
-		return account{}
-	}
-	switch {
-	case !given:
-		c.add(at+"auth", "add username and password_file, or docker_config", "service needs credentials")
-	case t.DockerConfig != "" && (t.Username != "" || t.PasswordFile != ""):
-		c.add(at+"docker_config", "", "docker_config and username exclude each other")
-	case t.DockerConfig != "":
-		return account{dockerConfig: t.DockerConfig}
-	case t.Username == "":
-		c.add(at+"password_file", "", "password_file needs username")
-	default:
-		return account{username: t.Username, passwordFile: t.PasswordFile, password: c.password(at, t)}
-	}
-	return account{}
-}
-
-// password reads the environment. A file is only tried here: it is read again
-// whenever it changes.
-func (c *checker) password(at string, t fileUpstream) remote.Secret {
-	if t.PasswordFile != "" {
-		if err := tryPasswordFile(t.PasswordFile); err != nil {
-			c.fail(at+"password_file", err)
-		}
-		return remote.Secret{}
-	}
-	name := passwordVariable(t.Name)
-	s := c.env.Getenv(name)
-	if s == "" {
-		c.add(at+"username", "", "the password is missing: set password_file or the environment variable %s", name)
-	}
-	return remote.NewSecret(s)
-}
-
-// secretOnce refuses two upstreams whose passwords would come from one
-// variable: one of them would be sent the other's.
-func (c *checker) secretOnce(secrets map[string]string, at string, t fileUpstream, u upstream) {
-	if u.account.username == "" || t.PasswordFile != "" {
-		return
-	}
-	name := passwordVariable(t.Name)
-	if other, taken := secrets[name]; taken {
-		c.add(at+".username", "use password_file", "%s is the password of %s already", name, other)
-	}
-	secrets[name] = u.name
-}
-
-// passwordVariable is the environment variable that holds an upstream's
-// password: ENTREPOT_PASSWORD_DOCKER_IO for docker.io.
-func passwordVariable(name string) string {
-	clean := strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, strings.ToUpper(name))
-	return "ENTREPOT_PASSWORD_" + strings.TrimLeft(clean, "_")
 }
 
 // firstOf returns the first key that was written.

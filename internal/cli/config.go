@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/entrepot/entrepot/remote"
 )
 
 // Where we listen when nothing else is said.
@@ -59,7 +57,8 @@ type upstream struct {
 	aliases         []string
 	allowPrivate    bool
 	tokenHosts      []string
-	account         account
+	account         account // for what no part is
+	parts           []part
 	tagTTL          time.Duration // 0: always ask; neverAsk: never again
 	immutable       []*regexp.Regexp
 	maxStale        time.Duration // 0: for as long as it takes
@@ -68,15 +67,6 @@ type upstream struct {
 
 // neverAsk is the tagTTL of an upstream whose tags are never asked for again.
 const neverAsk time.Duration = -1
-
-// An account is what we log in to an upstream with. The zero value is
-// anonymous.
-type account struct {
-	username     string
-	passwordFile string // "" where the password came from the environment
-	password     remote.Secret
-	dockerConfig string // a config.json or auth.json to look the upstream up in
-}
 
 // serveFlags are the flags of serve; "" where one was not given.
 type serveFlags struct{ config, listen, admin, storage string }

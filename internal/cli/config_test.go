@@ -111,6 +111,10 @@ max_stale = "7d"
 on_404 = "serve_stale"
 token_hosts = ["auth.docker.io"]
 
+[[upstream.account]]
+repositories = ["team/**", "base/app"]
+docker_config = "/etc/docker/config.json"
+
 [[upstream]]
 name = "env.example"
 auth = "service"
@@ -137,6 +141,9 @@ sparse = true
 	if u.account.username != "u" || u.account.passwordFile != secret || u.tagTTL != 10*time.Minute || u.maxStale != 7*24*time.Hour ||
 		!u.serveStaleOn404 || !u.isDefault || !u.allowPrivate || len(u.mirrors) != 2 || len(u.immutable) != 1 || u.aliases[0] != "hub" {
 		t.Errorf("docker.io: got %+v", u)
+	}
+	if len(u.parts) != 1 || u.parts[0].dockerConfig != "/etc/docker/config.json" || len(u.parts[0].patterns) != 2 {
+		t.Errorf("docker.io: got the accounts %+v", u.parts)
 	}
 	if u := cfg.upstreams[1]; u.account.username != "e" || u.account.password != remote.NewSecret("from-env") || u.tagTTL != neverAsk || u.url != "https://env.example" {
 		t.Errorf("env.example: got %+v", u)
@@ -205,7 +212,13 @@ func TestConfigErrors(t *testing.T) {
 		"later: oidc":         {"[[auth.oidc]]\nissuer = 'i'", `entrepot.toml:1: auth.oidc: not supported yet`, ""},
 		"later: access":       {"\n[[access]]\nwho = ['ci']", `entrepot.toml:2: access: not supported yet`, ""},
 		"later: prefetch":     {"[[prefetch]]\nreferences = ['x']", `entrepot.toml:1: prefetch: not supported yet`, ""},
-		"later: account":      {"[[upstream]]\nname = 'a.example'\n[[upstream.account]]\nusername = 'x'", `entrepot.toml:3: upstream.account: not supported yet`, ""},
+		"idle account":        {"[[upstream]]\nname = 'a.example'\n[[upstream.account]]\nusername = 'x'", `entrepot.toml:3: upstream.account: accounts are given`, `auth = "service"`},
+		"account for nothing": {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\ndocker_config = 'x'", `entrepot.toml:4: upstream.account.repositories: an account needs patterns`, "team/**"},
+		"account of nobody":   {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepositories = ['x']", `entrepot.toml:4: upstream.account.username: an account needs credentials`, ""},
+		"account's pattern":   {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepositories = ['Team/**']\ndocker_config = 'x'", `entrepot.toml:5: upstream.account.repositories: pattern "Team/**"`, ""},
+		"pattern of two":      {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepositories = ['x']\ndocker_config = 'x'\n[[upstream.account]]\nrepositories = ['x']\ndocker_config = 'y'", `entrepot.toml:8: upstream.account.repositories: another account`, ""},
+		"account's password":  {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepositories = ['x']\nusername = 'bot'", `entrepot.toml:6: upstream.account.username: the password is missing: set password_file or the environment variable ENTREPOT_PASSWORD_A_EXAMPLE_BOT`, ""},
+		"account's key":       {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepository = ['x']", `entrepot.toml:5: unknown key "repository" in [[upstream.account]]`, `did you mean "repositories"?`},
 		"later: passthrough":  {"[[upstream]]\nname = 'a.example'\nauth = 'passthrough'", `entrepot.toml:3: upstream.auth: not supported yet`, ""},
 		"later: redirects":    {"[[upstream]]\nname = 'a.example'\npass_redirects = true", `entrepot.toml:3: upstream.pass_redirects: not supported yet`, ""},
 		"later: none":         {"[auth]\nanonymous = 'none'", `entrepot.toml:2: auth.anonymous: none is not supported yet`, ""},
@@ -433,7 +446,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range [][]string{{"server"}, {"storage"}, {"auth"}, {"upstream"}, {"hosted"}} {
+	for _, table := range [][]string{{"server"}, {"storage"}, {"auth"}, {"upstream"}, {"upstream", "account"}, {"hosted"}} {
 		for _, key := range keysOf(fieldOf(table)) {
 			full := strings.Join(append(table, key), ".")
 			if !strings.Contains(string(text), "`"+key+"`") && !strings.Contains(string(text), full) {

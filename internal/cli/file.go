@@ -55,24 +55,31 @@ type fileAuth struct {
 }
 
 type fileUpstream struct {
-	Name          string           `toml:"name"`
-	URL           string           `toml:"url"`
-	Mirrors       []string         `toml:"mirrors"`
-	Default       bool             `toml:"default"`
-	Aliases       []string         `toml:"aliases"`
-	AllowPrivate  bool             `toml:"allow_private"`
-	Auth          string           `toml:"auth"`
-	Username      string           `toml:"username"`
-	PasswordFile  string           `toml:"password_file"`
-	DockerConfig  string           `toml:"docker_config"`
-	TagTTL        scalar           `toml:"tag_ttl"`
-	ImmutableTags []string         `toml:"immutable_tags"`
-	MaxStale      scalar           `toml:"max_stale"`
-	On404         string           `toml:"on_404"`
-	MaxBytes      scalar           `toml:"max_bytes"`
-	TokenHosts    []string         `toml:"token_hosts"`
-	PassRedirects bool             `toml:"pass_redirects"`
-	Account       []map[string]any `toml:"account"`
+	Name          string        `toml:"name"`
+	URL           string        `toml:"url"`
+	Mirrors       []string      `toml:"mirrors"`
+	Default       bool          `toml:"default"`
+	Aliases       []string      `toml:"aliases"`
+	AllowPrivate  bool          `toml:"allow_private"`
+	Auth          string        `toml:"auth"`
+	Username      string        `toml:"username"`
+	PasswordFile  string        `toml:"password_file"`
+	DockerConfig  string        `toml:"docker_config"`
+	TagTTL        scalar        `toml:"tag_ttl"`
+	ImmutableTags []string      `toml:"immutable_tags"`
+	MaxStale      scalar        `toml:"max_stale"`
+	On404         string        `toml:"on_404"`
+	MaxBytes      scalar        `toml:"max_bytes"`
+	TokenHosts    []string      `toml:"token_hosts"`
+	PassRedirects bool          `toml:"pass_redirects"`
+	Account       []fileAccount `toml:"account"`
+}
+
+type fileAccount struct {
+	Repositories []string `toml:"repositories"`
+	Username     string   `toml:"username"`
+	PasswordFile string   `toml:"password_file"`
+	DockerConfig string   `toml:"docker_config"`
 }
 
 type fileHosted struct {

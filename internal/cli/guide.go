@@ -33,6 +33,7 @@ type guide struct {
 // A placeKey is all that two places must have in common to be one.
 type placeKey struct {
 	upstream string
+	scope    string // who we are there
 	base     string
 	scheme   rules.Scheme
 	ns       string
@@ -201,7 +202,7 @@ func (h *home) reached(t rules.Try) (rules.Try, bool) {
 
 // reader returns what reads from the place of a try.
 func (g *guide) reader(t *rules.Try, label string, home *home) (oci.Reader, error) {
-	key := placeKey{upstream: home.name, base: baseOf(t), scheme: t.Scheme, ns: t.NS, settings: settings(t.Transport)}
+	key := placeKey{upstream: home.name, scope: home.account.scope(home.name), base: baseOf(t), scheme: t.Scheme, ns: t.NS, settings: settings(t.Transport)}
 	g.mu.Lock()
 	known := g.readers[key]
 	g.mu.Unlock()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/entrepot/entrepot/internal/regtest"
+	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/rules"
 )
 
@@ -175,7 +177,7 @@ func TestIdentitiesPartTheCache(t *testing.T) {
 		t.Error("a rule for the hosts below a domain is for others")
 	}
 	p := newPolicies([]upstream{{name: "docker.io"}}, func(string) string { return one })
-	if got := p.of("docker.io"); got.Anonymous || got.Scope != "docker.io+"+one {
+	if got := p.of(context.Background(), ref.Name{Host: "docker.io", Path: "a"}); got.Anonymous || got.Scope != "docker.io+"+one {
 		t.Errorf("the policy is %+v", got)
 	}
 }

@@ -1,8 +1,7 @@
 package cli
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -24,14 +23,25 @@ func (u upstream) plainHTTP() bool { return strings.HasPrefix(u.url, "http://") 
 type places struct {
 	client    *remote.Client
 	guide     atomic.Pointer[guide] // nil without rules
-	fixed     map[string]*home      // :: upstream → its own places
+	fixed     map[string]*estate    // :: upstream → its own places
 	wildcards []upstream
 
-	mu   sync.Mutex       // guards seen
-	seen map[string]*home // :: host below a wildcard → its own places
+	mu    sync.Mutex                    // guards what follows
+	seen  map[string]*estate            // :: host below a wildcard → its own places
+	files map[string]remote.Credentials // :: docker_config → what it says; one reader, so that its helpers run one at a time
 }
 
-// A home is an upstream with the places that are its own.
+// An estate is an upstream with a home for each of its accounts.
+type estate struct {
+	upstream
+	homes []*home // that of the upstream's own account, then those of its parts
+}
+
+// at returns the home for a repository.
+func (e *estate) at(path string) *home { return e.homes[e.choose(path)+1] }
+
+// A home is an upstream, as one account sees it, with the places that are its
+// own.
 type home struct {
 	upstream
 	credentials remote.Credentials // nil for an anonymous account
@@ -52,17 +62,17 @@ func (h *home) named(n ref.Name) []mirror.Place {
 const maxSeen = 256
 
 func newPlaces(client *remote.Client, ups []upstream) (*places, error) {
-	p := &places{client: client, fixed: map[string]*home{}, seen: map[string]*home{}}
+	p := &places{client: client, fixed: map[string]*estate{}, seen: map[string]*estate{}, files: map[string]remote.Credentials{}}
 	for _, u := range ups {
 		if isWildcard(u.name) {
 			p.wildcards = append(p.wildcards, u)
 			continue
 		}
-		h, err := p.of(u)
+		s, err := p.of(u)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", u.name, err)
 		}
-		p.fixed[u.name] = h
+		p.fixed[u.name] = s
 	}
 	return p, nil
 }
@@ -81,13 +91,14 @@ func (p *places) who(upstream string) string {
 
 // plan names the places for a question.
 func (p *places) plan(op mirror.Op, r ref.Ref) ([]mirror.Place, error) {
-	h, ok := p.fixed[r.Host]
+	s, ok := p.fixed[r.Host]
 	if !ok {
 		var err error
-		if h, err = p.below(r.Host); err != nil {
+		if s, err = p.below(r.Host); err != nil {
 			return nil, err
 		}
 	}
+	h := s.at(r.Path)
 	if g := p.guide.Load(); g != nil {
 		return g.plan(op, r, h)
 	}
@@ -96,26 +107,26 @@ func (p *places) plan(op mirror.Op, r ref.Ref) ([]mirror.Place, error) {
 
 // below returns the places for a host that a wildcard stands for: the host
 // itself, by https.
-func (p *places) below(host string) (*home, error) {
+func (p *places) below(host string) (*estate, error) {
 	u, ok := wildcardOf(p.wildcards, host)
 	if !ok {
 		return nil, oci.Errorf(oci.ErrNotFound, oci.CodeNameUnknown, "upstream not allowed: %s", host)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h, ok := p.seen[host]; ok {
-		return h, nil
+	if s, ok := p.seen[host]; ok {
+		return s, nil
 	}
 	u.name, u.url = host, defaultURL(host)
-	h, err := p.of(u)
+	s, err := p.of(u)
 	if err != nil {
 		return nil, err
 	}
 	if len(p.seen) >= maxSeen {
 		clear(p.seen)
 	}
-	p.seen[host] = h
-	return h, nil
+	p.seen[host] = s
+	return s, nil
 }
 
 // wildcardOf returns the wildcard that a host is below, the longest one.
@@ -129,22 +140,45 @@ func wildcardOf(wildcards []upstream, host string) (found upstream, ok bool) {
 }
 
 // of makes the places of an upstream. Mirrors are read anonymously: our
-// credentials are the upstream's own.
-func (p *places) of(u upstream) (*home, error) {
-	h := &home{upstream: u, credentials: u.account.credentials()}
+// credentials are the upstream's own. Whoever calls it while p is in use holds
+// mu.
+func (p *places) of(u upstream) (*estate, error) {
+	var mirrors []mirror.Place
 	for _, m := range u.mirrors {
 		place, err := p.place(u, remote.EndpointConfig{URL: m, Label: mirrorLabel(u.name, m)})
 		if err != nil {
 			return nil, err
 		}
-		h.places = append(h.places, place)
+		mirrors = append(mirrors, place)
 	}
-	place, err := p.place(u, remote.EndpointConfig{URL: u.url, Label: u.name, TokenHosts: u.tokenHosts, Credentials: h.credentials})
-	if err != nil {
-		return nil, err
+	s := &estate{upstream: u}
+	for i := -1; i < len(u.parts); i++ {
+		h := &home{upstream: u.as(i)}
+		h.credentials = p.credentials(h.account)
+		place, err := p.place(u, remote.EndpointConfig{URL: u.url, Label: u.name, TokenHosts: u.tokenHosts, Credentials: h.credentials})
+		if err != nil {
+			return nil, err
+		}
+		h.places = append(slices.Clone(mirrors), place)
+		s.homes = append(s.homes, h)
 	}
-	h.places = append(h.places, place)
-	return h, nil
+	return s, nil
+}
+
+// credentials are what the remote room asks, nil for an anonymous account.
+func (p *places) credentials(a account) remote.Credentials {
+	switch {
+	case a.dockerConfig != "":
+		if p.files[a.dockerConfig] == nil {
+			p.files[a.dockerConfig] = remote.AuthFile(a.dockerConfig)
+		}
+		return p.files[a.dockerConfig]
+	case a.passwordFile != "":
+		return remote.PasswordFile(a.username, a.passwordFile)
+	case a.username != "":
+		return remote.Static(a.username, a.password)
+	}
+	return nil
 }
 
 func (p *places) place(u upstream, cfg remote.EndpointConfig) (mirror.Place, error) {
@@ -172,31 +206,44 @@ func labelOwner(label string) string {
 
 // Policies say how each upstream is cached.
 type policies struct {
-	fixed     map[string]proxy.Policy // :: upstream → policy
+	fixed     map[string]*rulings // :: upstream → its policies
 	wildcards []upstream
 	who       func(upstream string) string // at its mirrors
 }
 
+// Rulings are the policies of an upstream, in the order of an estate's homes.
+type rulings struct {
+	upstream
+	policies []proxy.Policy
+}
+
 func newPolicies(ups []upstream, who func(string) string) policies {
-	p := policies{fixed: map[string]proxy.Policy{}, who: who}
+	p := policies{fixed: map[string]*rulings{}, who: who}
 	for _, u := range ups {
 		if isWildcard(u.name) {
 			p.wildcards = append(p.wildcards, u)
 			continue
 		}
-		p.fixed[u.name] = u.policy(u.name)
+		r := &rulings{upstream: u}
+		for i := -1; i < len(u.parts); i++ {
+			r.policies = append(r.policies, u.as(i).policy(u.name))
+		}
+		p.fixed[u.name] = r
 	}
 	return p
 }
 
-// of returns the policy for an upstream, or for a host below a wildcard.
-func (p policies) of(host string) proxy.Policy {
-	policy, ok := p.fixed[host]
-	if !ok {
-		u, _ := wildcardOf(p.wildcards, host)
-		policy = u.policy(host)
+// of returns the policy for a repository of an upstream, or of a host below a
+// wildcard.
+func (p policies) of(_ context.Context, n ref.Name) proxy.Policy {
+	var policy proxy.Policy
+	if r, ok := p.fixed[n.Host]; ok {
+		policy = r.policies[r.choose(n.Path)+1]
+	} else {
+		u, _ := wildcardOf(p.wildcards, n.Host)
+		policy = u.as(u.choose(n.Path)).policy(n.Host)
 	}
-	if who := p.who(host); who != "" {
+	if who := p.who(n.Host); who != "" {
 		policy.Scope += "+" + who
 		policy.Anonymous = false
 	}
@@ -212,35 +259,4 @@ func (u upstream) policy(host string) proxy.Policy {
 		MaxStale:        u.maxStale,
 		ServeStaleOn404: u.serveStaleOn404,
 	}
-}
-
-// credentials are what the remote room asks, nil for an anonymous account.
-func (a account) credentials() remote.Credentials {
-	switch {
-	case a.dockerConfig != "":
-		return remote.AuthFile(a.dockerConfig)
-	case a.passwordFile != "":
-		return remote.PasswordFile(a.username, a.passwordFile)
-	case a.username != "":
-		return remote.Static(a.username, a.password)
-	}
-	return nil
-}
-
-// scope names a host and who we are there. What one account may see must not
-// answer for another, even after the configuration has changed; hence it is a
-// part of the store's keys. A user's name is hashed because any character may
-// be in it.
-func (a account) scope(host string) string {
-	who := ""
-	switch {
-	case a.dockerConfig != "":
-		who = "docker_config " + a.dockerConfig
-	case a.username != "":
-		who = "user " + a.username
-	default:
-		return host
-	}
-	sum := sha256.Sum256([]byte(who))
-	return host + "+" + hex.EncodeToString(sum[:8])
 }

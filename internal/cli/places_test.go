@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -99,10 +100,10 @@ func TestScopes(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	p := newPolicies([]upstream{{name: "docker.io", tagTTL: 5}, {name: "*.example.com", tagTTL: 7, account: account{username: "u"}}}, func(string) string { return "" })
-	if got := p.of("docker.io"); got.TagTTL != 5 || !got.Anonymous || got.Scope != "docker.io" {
+	if got := p.of(context.Background(), ref.Name{Host: "docker.io", Path: "a"}); got.TagTTL != 5 || !got.Anonymous || got.Scope != "docker.io" {
 		t.Errorf("docker.io: got %+v", got)
 	}
-	a, b := p.of("a.example.com"), p.of("b.example.com")
+	a, b := p.of(context.Background(), ref.Name{Host: "a.example.com", Path: "a"}), p.of(context.Background(), ref.Name{Host: "b.example.com", Path: "a"})
 	if a.TagTTL != 7 || a.Anonymous || a.Scope == b.Scope {
 		t.Errorf("two hosts below one wildcard: got %+v and %+v", a, b)
 	}
