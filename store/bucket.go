@@ -73,6 +73,12 @@ type Toucher interface {
 	Touch(ctx context.Context, k Key, now time.Time) error
 }
 
+// A Copier is a bucket that can make a second object of one, without its bytes
+// passing through here. The time of both may be one.
+type Copier interface {
+	Copy(ctx context.Context, from, to Key) error
+}
+
 // A Mover is a bucket that can rename an object.
 type Mover interface {
 	Move(ctx context.Context, from, to Key) error

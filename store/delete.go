@@ -55,12 +55,19 @@ func (v *Vault) DeleteManifest(ctx context.Context, n ref.Name, d oci.Digest) er
 	// the referrers' entry after the pins, so that none is missing.
 	subjects := map[oci.Digest]bool{}
 	defer v.pins.forget(digestID{name: n, d: d})
-	for _, k := range keys {
-		if p, err := v.readPin(ctx, k); err == nil && p.Subject != "" {
-			subjects[p.Subject] = true
+	for len(keys) > 0 {
+		for _, k := range keys {
+			if p, err := v.readPin(ctx, k); err == nil && p.Subject != "" {
+				subjects[p.Subject] = true
+			}
+			if err := v.store.bucket.Delete(ctx, k); err != nil && !errors.Is(err, oci.ErrNotFound) {
+				return fmt.Errorf("delete manifest %s: %w", d, err)
+			}
 		}
-		if err := v.store.bucket.Delete(ctx, k); err != nil && !errors.Is(err, oci.ErrNotFound) {
-			return fmt.Errorf("delete manifest %s: %w", d, err)
+		// A collector in another process may have put a new pin in the place
+		// of one of these.
+		if keys, err = v.pinKeys(ctx, n, d); err != nil {
+			return err
 		}
 	}
 	for subject := range subjects {

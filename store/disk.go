@@ -18,13 +18,15 @@ import (
 )
 
 // A Disk is a [Bucket] in a directory: each key is a file below it. It is an
-// [Adopter], [Loose], a [Toucher] and a [Mover] too. It takes no lock; several
+// [Adopter], [Loose], a [Toucher], a [Mover] and a [Copier] too. It takes no lock; several
 // processes may read one directory, and write other keys of it.
 type Disk struct {
 	root  string
 	temp  string // directory of files that are being written; "" for beside their place
 	files files
 	dirs  *dirSyncer
+
+	shared bool // another process writes too, and relies on directories that it knows: none is pruned
 
 	// tree keeps directories from being pruned while somebody writes into
 	// them: writers share it, prune tries to have it alone.
@@ -40,6 +42,7 @@ var (
 	_ Loose   = (*Disk)(nil)
 	_ Toucher = (*Disk)(nil)
 	_ Mover   = (*Disk)(nil)
+	_ Copier  = (*Disk)(nil)
 )
 
 // NewDisk returns the bucket in the directory root, which must exist.
@@ -220,6 +223,28 @@ func (d *Disk) Move(_ context.Context, from, to Key) error {
 	return diskError(d.dirs.Sync(filepath.Dir(src)))
 }
 
+// Copy gives the file of one key that of another as a second name. Nothing is
+// ever written into a file that has its name.
+func (d *Disk) Copy(_ context.Context, from, to Key) error {
+	src, err := d.path(from)
+	if err != nil {
+		return err
+	}
+	dst, err := d.path(to)
+	if err != nil {
+		return err
+	}
+	d.tree.RLock()
+	defer d.tree.RUnlock()
+	if err := d.ensureDir(filepath.Dir(dst)); err != nil {
+		return diskError(err)
+	}
+	if err := d.files.link(src, dst); err != nil {
+		return diskError(err)
+	}
+	return diskError(d.dirs.Sync(filepath.Dir(dst)))
+}
+
 // Delete removes the file of k, and the directories that it leaves empty.
 func (d *Disk) Delete(_ context.Context, k Key) error {
 	path, err := d.path(k)
@@ -243,7 +268,7 @@ func (d *Disk) Delete(_ context.Context, k Key) error {
 // nothing, and an empty directory that stays is never listed.
 func (d *Disk) prune(dir string) {
 	const kept = 2 // components: v/m
-	if !strings.Contains(dir, "/_") || !d.tree.TryLock() {
+	if d.shared || !strings.Contains(dir, "/_") || !d.tree.TryLock() {
 		return
 	}
 	defer d.tree.Unlock()

@@ -8,9 +8,9 @@ import (
 
 // A step is one change to the file system that is about to be made.
 type step struct {
-	op   string // create, write, truncate, sync, chmod, rename, remove, mkdir, syncdir
+	op   string // create, write, truncate, sync, chmod, rename, link, remove, mkdir, syncdir
 	path string
-	to   string // of a rename
+	to   string // of a rename or a link
 }
 
 // files makes every change to the file system that the store makes, one step a
@@ -72,6 +72,13 @@ func (s files) rename(from, to string) error {
 		return err
 	}
 	return os.Rename(from, to)
+}
+
+func (s files) link(from, to string) error {
+	if done, err := s.check("link", from, to); done || err != nil {
+		return err
+	}
+	return os.Link(from, to)
 }
 
 func (s files) remove(path string) error {

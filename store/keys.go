@@ -302,17 +302,17 @@ func vaultPrefixOf(kind string, n ref.Name, d oci.Digest) (string, error) {
 	return prefix + name + "/", err
 }
 
-func vaultLinkKey(n ref.Name, d oci.Digest, i inc) (Key, error) {
+func vaultLinkKey(n ref.Name, d oci.Digest, i inc, rand string) (Key, error) {
 	prefix, err := vaultPrefixOf("l", n, d)
 	if err == nil && !validInc(string(i)) {
 		err = oci.Errorf(oci.ErrInvalid, "", "%q is not an incarnation", string(i))
 	}
-	return Key(prefix + string(i) + "." + random()), err
+	return Key(prefix + string(i) + "." + rand), err
 }
 
-func vaultPinKey(n ref.Name, d oci.Digest) (Key, error) {
+func vaultPinKey(n ref.Name, d oci.Digest, rand string) (Key, error) {
 	prefix, err := vaultPrefixOf("m", n, d)
-	return Key(prefix + random()), err
+	return Key(prefix + rand), err
 }
 
 func vaultTagKey(n ref.Name, tag string) (Key, error) {

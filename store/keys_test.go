@@ -135,8 +135,8 @@ func FuzzKeys(f *testing.F) {
 			"c/i/": func() (Key, error) { return cacheManifestKey(scope, n, d) },
 			"c/t/": func() (Key, error) { return cacheTagKey(scope, n, tag) },
 			"v/b/": func() (Key, error) { return vaultBlobKey(d, newInc()) },
-			"v/l/": func() (Key, error) { return vaultLinkKey(n, d, newInc()) },
-			"v/m/": func() (Key, error) { return vaultPinKey(n, d) },
+			"v/l/": func() (Key, error) { return vaultLinkKey(n, d, newInc(), random()) },
+			"v/m/": func() (Key, error) { return vaultPinKey(n, d, random()) },
 			"v/t/": func() (Key, error) { return vaultTagKey(n, tag) },
 			"v/r/": func() (Key, error) { return vaultReferrerKey(n, d, d) },
 		} {

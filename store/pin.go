@@ -192,6 +192,9 @@ func (v *Vault) needs(ctx context.Context, n ref.Name, l oci.Links) ([]pinned, e
 		if err == nil {
 			err = set.add(ctx, b.Digest, i)
 		}
+		if p, ok := set.last(b.Digest); err == nil && ok && p.Inc != i {
+			err = v.putLink(ctx, n, p) // the link to what is dead goes with it one day
+		}
 		switch {
 		case errors.Is(err, oci.ErrNotFound) && (v.store.cfg.Sparse || !distributable(b.MediaType)):
 		case errors.Is(err, oci.ErrNotFound):
@@ -213,6 +216,29 @@ func (v *Vault) needs(ctx context.Context, n ref.Name, l oci.Links) ([]pinned, e
 	return set.all, nil
 }
 
+// relink gives the repository a link to an incarnation, where it has one to
+// another incarnation of that digest. What a pin names needs a link of the same
+// incarnation, since links go with what they name.
+func (v *Vault) relink(ctx context.Context, n ref.Name, p pinned) error {
+	prefix, err := vaultPrefixOf("l", n, p.Digest)
+	if err != nil {
+		return err
+	}
+	linked := false
+	for e, err := range v.store.bucket.List(ctx, prefix, "", false) {
+		if err != nil {
+			return err
+		}
+		if linked = true; strings.HasPrefix(e.Key, prefix+string(p.Inc)+".") {
+			return nil
+		}
+	}
+	if !linked {
+		return nil // a manifest
+	}
+	return v.putLink(ctx, n, p)
+}
+
 // distributable reports whether layers of a media type are to be pushed.
 func distributable(mediaType string) bool {
 	return !strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.nondistributable.") &&
@@ -224,6 +250,14 @@ type pinSet struct {
 	v    *Vault
 	seen map[oci.Digest]bool
 	all  []pinned
+}
+
+// last returns what was added last, where that is d.
+func (s *pinSet) last(d oci.Digest) (pinned, bool) {
+	if len(s.all) == 0 || s.all[len(s.all)-1].Digest != d {
+		return pinned{}, false
+	}
+	return s.all[len(s.all)-1], true
 }
 
 func (s *pinSet) add(ctx context.Context, d oci.Digest, prefer inc) error {
@@ -252,6 +286,11 @@ func (s *pinSet) addManifest(ctx context.Context, n ref.Name, d oci.Digest) erro
 	for _, x := range p.Pins {
 		if err := s.add(ctx, x.Digest, x.Inc); err != nil {
 			return err
+		}
+		if q, ok := s.last(x.Digest); ok && q.Inc != x.Inc {
+			if err := s.v.relink(ctx, n, q); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

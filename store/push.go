@@ -85,7 +85,13 @@ func (v *Vault) putPinned(ctx context.Context, n ref.Name, m oci.Manifest, links
 }
 
 // putPin writes p, and reports whether all that it names is still alive. A pin
-// that is there already does as well: it was written before we look.
+// that was acknowledged already does as well. One that somebody else has only
+// just written does not, although all that it names is alive:
+//
+//	A: writes a pin
+//	B:               finds it, all is alive, answers
+//	a collector:                                       condemns something
+//	A:                                                                     sees that, drops its pin
 func (v *Vault) putPin(ctx context.Context, n ref.Name, d oci.Digest, p pin) (bool, error) {
 	keys, err := v.pinKeys(ctx, n, d)
 	if err != nil {
@@ -97,30 +103,42 @@ func (v *Vault) putPin(ctx context.Context, n ref.Name, d oci.Digest, p pin) (bo
 		if err == nil && p.covers(old.Pins) {
 			replaced = append(replaced, k)
 		}
-		if err == nil && old.MediaType == p.MediaType && old.covers(p.Pins) {
+		if _, sure := v.sure.get(k); sure && err == nil && old.MediaType == p.MediaType && old.covers(p.Pins) {
 			if ok, err := v.stillAlive(ctx, old.Pins); ok || err != nil {
 				return ok, err
 			}
 		}
 	}
-	k, err := vaultPinKey(n, d)
+	_, ok, err := v.writePin(ctx, n, d, p)
+	if ok {
+		v.dropPins(ctx, replaced)
+		v.pins.forget(digestID{name: n, d: d})
+	}
+	return ok, err
+}
+
+// writePin is W2 and W3: it writes a new pin, and reports whether all that it
+// names is alive after that. Otherwise the pin is taken back.
+func (v *Vault) writePin(ctx context.Context, n ref.Name, d oci.Digest, p pin) (Key, bool, error) {
+	k, err := vaultPinKey(n, d, v.store.cfg.random())
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	b, err := json.Marshal(p)
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	defer v.pins.forget(digestID{name: n, d: d})
 	if err := v.store.bucket.Put(ctx, k, b); err != nil { // W2
-		return false, fmt.Errorf("store manifest %s: %w", d, err)
+		return "", false, fmt.Errorf("store manifest %s: %w", d, err)
 	}
 	ok, err := v.stillAlive(ctx, p.Pins) // W3
 	if !ok {
-		replaced = []Key{k} // nobody was told of it
+		v.dropPins(ctx, []Key{k}) // nobody was told of it
+		return "", false, err
 	}
-	v.dropPins(ctx, replaced)
-	return ok, err
+	v.sure.put(k, struct{}{})
+	return k, true, nil
 }
 
 // dropPins deletes pins that another one has replaced, or that were never
@@ -150,7 +168,7 @@ func (v *Vault) putBytes(ctx context.Context, m oci.Manifest) (pinned, error) {
 	} else if !errors.Is(err, oci.ErrNotFound) {
 		return pinned{}, err
 	}
-	p = pinned{m.Digest, newInc(), size}
+	p = pinned{m.Digest, v.newInc(), size}
 	k, err := vaultBlobKey(p.Digest, p.Inc)
 	if err != nil {
 		return pinned{}, err
@@ -185,7 +203,7 @@ func (v *Vault) putReferrer(ctx context.Context, n ref.Name, subject, d oci.Dige
 }
 
 func (v *Vault) putTag(ctx context.Context, k Key, n ref.Name, tag string, d oci.Digest) error {
-	b, err := json.Marshal(register{Digest: d, Rand: random(), PushedAt: v.store.cfg.now().UTC().Truncate(time.Second)})
+	b, err := json.Marshal(register{Digest: d, Rand: v.store.cfg.random(), PushedAt: v.store.cfg.now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return err
 	}
@@ -206,7 +224,7 @@ func (v *Vault) PutBlob(ctx context.Context, n ref.Name, d oci.Descriptor, open 
 	} else if !errors.Is(err, oci.ErrNotFound) {
 		return err
 	}
-	i := newInc()
+	i := v.newInc()
 	k, err := vaultBlobKey(d.Digest, i)
 	if err != nil {
 		return err
@@ -308,7 +326,7 @@ func (v *Vault) reuse(ctx context.Context, want pinned) (pinned, error) {
 }
 
 func (v *Vault) putLink(ctx context.Context, n ref.Name, p pinned) error {
-	k, err := vaultLinkKey(n, p.Digest, p.Inc)
+	k, err := vaultLinkKey(n, p.Digest, p.Inc, v.store.cfg.random())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type Config struct {
 	before func(step) (bool, error) // see files; for tests
 	boot   string                   // stands for bootID; for tests
 	wrap   func(*Disk) Bucket       // what stands for the bucket; for tests
+	rand   func() string            // stands for random in names that are never used again; for tests
 }
 
 func (c Config) log() *slog.Logger {
@@ -39,6 +40,13 @@ func (c Config) now() time.Time {
 		return time.Now()
 	}
 	return c.Now()
+}
+
+func (c Config) random() string {
+	if c.rand == nil {
+		return random()
+	}
+	return c.rand()
 }
 
 func (c Config) manifestBytes() int64 { return cmp.Or(c.ManifestBytes, 16<<20) }
@@ -146,6 +154,7 @@ func Attach(dir string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", diskError(err))
 	}
 	s.disk = newDisk(dir, s.files) // what it writes is written beside its place: tmp is the other process's
+	s.disk.shared = true
 	s.bucket = s.disk
 	if cfg.wrap != nil {
 		s.bucket = cfg.wrap(s.disk)

@@ -313,7 +313,7 @@ func (u *Upload) Commit(ctx context.Context, d oci.Digest) (oci.Descriptor, erro
 }
 
 func (u *Upload) admit(ctx context.Context, d oci.Digest, f *os.File) error {
-	new := pinned{d, newInc(), u.Size()}
+	new := pinned{d, u.v.newInc(), u.Size()}
 	k, err := vaultBlobKey(new.Digest, new.Inc)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type Vault struct {
 	tags  *memory[tagID, oci.Digest]
 	pins  *memory[digestID, pin]
 	links *memory[digestID, inc]
+	sure  *memory[Key, struct{}] // pins that this process acknowledged
 	bytes *memory[oci.Digest, *held]
 
 	repos [64]sync.RWMutex // by hash of the repository: pushes of manifests share it, deletes have it alone
@@ -69,11 +70,14 @@ func newVault(s *Store) *Vault {
 		tags:    newMemory[tagID, oci.Digest](n, nil),
 		pins:    newMemory[digestID](n*pinsPerRecord, func(p pin) int64 { return int64(len(p.Pins)) }),
 		links:   newMemory[digestID, inc](n, nil),
+		sure:    newMemory[Key, struct{}](n, nil),
 		bytes:   newManifestMemory(s.cfg),
 		seed:    maphash.MakeSeed(),
 		uploads: map[string]*Upload{},
 	}
 }
+
+func (v *Vault) newInc() inc { return inc(v.store.cfg.random()) }
 
 // repo returns the lock of a repository.
 func (v *Vault) repo(n ref.Name) *sync.RWMutex {
@@ -217,13 +221,42 @@ func (v *Vault) another(ctx context.Context, d oci.Digest, tried []inc) inc {
 	return ""
 }
 
-// Stat returns the size of a blob that the repository has a link to.
+// Stat returns the size of a blob that the repository has a link to. Whoever
+// is told that a blob is here need not push it, and may push a manifest that
+// needs it: so an old one, which a collector may be about to take, is made
+// young first, and one that is condemned is not here.
 func (v *Vault) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
-	f, size, err := v.open(ctx, n, d)
+	f, i, info, err := v.open(ctx, n, d)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	return oci.Descriptor{MediaType: blobType, Digest: d, Size: size}, f.Close()
+	if err := f.Close(); err != nil {
+		return oci.Descriptor{}, diskError(err)
+	}
+	if v.store.cfg.now().Sub(info.ModTime).Abs() > collectGrace/2 {
+		if err := v.promise(ctx, d, i); err != nil {
+			return oci.Descriptor{}, unknown(err, errBlobUnknown(n, d))
+		}
+	}
+	return oci.Descriptor{MediaType: blobType, Digest: d, Size: info.Size}, nil
+}
+
+// promise makes an incarnation of d young that is alive, the preferred one
+// where it is.
+func (v *Vault) promise(ctx context.Context, d oci.Digest, prefer inc) error {
+	p, err := v.choose(ctx, d, prefer)
+	if err != nil {
+		return err
+	}
+	k, err := vaultBlobKey(d, p.Inc)
+	if err != nil {
+		return err
+	}
+	v.renew(ctx, k)
+	if _, ok, err := v.alive(ctx, d, p.Inc); err != nil || ok {
+		return err
+	}
+	return errMiss
 }
 
 // blobType is the media type of content that nobody described.
@@ -232,10 +265,11 @@ const blobType = "application/octet-stream"
 // Blob opens a blob that the repository has a link to. Its body is an
 // *os.File. The bytes were verified when they were stored, not now.
 func (v *Vault) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
-	f, size, err := v.open(ctx, n, d)
+	f, _, info, err := v.open(ctx, n, d)
 	if err != nil {
 		return oci.Blob{}, err
 	}
+	size := info.Size
 	if off < 0 || off > size {
 		f.Close()
 		return oci.Blob{}, oci.Errorf(oci.ErrInvalid, "", "offset %d is outside of the %d bytes", off, size)
@@ -252,32 +286,32 @@ func (v *Vault) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	}, nil
 }
 
-func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, int64, error) {
+func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, inc, Info, error) {
 	n.Host = ""
 	i, err := v.link(ctx, n, d)
 	if err != nil {
-		return nil, 0, unknown(err, errBlobUnknown(n, d))
+		return nil, "", Info{}, unknown(err, errBlobUnknown(n, d))
 	}
 	var tried []inc
 	for ; i != ""; i = v.another(ctx, d, tried) {
 		tried = append(tried, i)
 		k, err := vaultBlobKey(d, i)
 		if err != nil {
-			return nil, 0, err
+			return nil, "", Info{}, err
 		}
 		f, info, err := v.store.openBlob(ctx, k)
 		switch {
 		case err == nil && (info.Size > 0 || d == emptyDigest(d)):
-			return f, info.Size, nil
+			return f, i, info, nil
 		case err == nil:
 			f.Close()
 			v.store.quarantine(ctx, k, errors.New("the file is empty"))
 		case !errors.Is(err, oci.ErrNotFound):
-			return nil, 0, err
+			return nil, "", Info{}, err
 		}
 	}
 	v.store.log.Error("a pushed blob has no bytes", "repository", n.Path, "digest", d)
-	return nil, 0, errBlobUnknown(n, d)
+	return nil, "", Info{}, errBlobUnknown(n, d)
 }
 
 // link returns the incarnation that the repository's link to d names.
