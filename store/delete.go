@@ -53,22 +53,9 @@ func (v *Vault) DeleteManifest(ctx context.Context, n ref.Name, d oci.Digest) er
 	}
 	// The pins go after the tags, so that no tag ever points at nothing, and
 	// the referrers' entry after the pins, so that none is missing.
-	subjects := map[oci.Digest]bool{}
-	defer v.pins.forget(digestID{name: n, d: d})
-	for len(keys) > 0 {
-		for _, k := range keys {
-			if p, err := v.readPin(ctx, k); err == nil && p.Subject != "" {
-				subjects[p.Subject] = true
-			}
-			if err := v.store.bucket.Delete(ctx, k); err != nil && !errors.Is(err, oci.ErrNotFound) {
-				return fmt.Errorf("delete manifest %s: %w", d, err)
-			}
-		}
-		// A collector in another process may have put a new pin in the place
-		// of one of these.
-		if keys, err = v.pinKeys(ctx, n, d); err != nil {
-			return err
-		}
+	subjects, err := v.deletePins(ctx, n, d, keys)
+	if err != nil {
+		return fmt.Errorf("delete manifest %s: %w", d, err)
 	}
 	for subject := range subjects {
 		k, err := vaultReferrerKey(n, subject, d)
@@ -80,6 +67,29 @@ func (v *Vault) DeleteManifest(ctx context.Context, n ref.Name, d oci.Digest) er
 		}
 	}
 	return nil
+}
+
+// deletePins deletes the pins of a manifest, and returns its subjects. It looks
+// again until there is none: a collector in another process may have put a new
+// pin in the place of one of keys.
+func (v *Vault) deletePins(ctx context.Context, n ref.Name, d oci.Digest, keys []Key) (map[oci.Digest]bool, error) {
+	defer v.pins.forget(digestID{name: n, d: d})
+	subjects := map[oci.Digest]bool{}
+	for len(keys) > 0 {
+		for _, k := range keys {
+			if p, err := v.readPin(ctx, k); err == nil && p.Subject != "" {
+				subjects[p.Subject] = true
+			}
+			if err := v.store.bucket.Delete(ctx, k); err != nil && !errors.Is(err, oci.ErrNotFound) {
+				return nil, err
+			}
+		}
+		var err error
+		if keys, err = v.pinKeys(ctx, n, d); err != nil {
+			return nil, err
+		}
+	}
+	return subjects, nil
 }
 
 func (v *Vault) deleteTagsOf(ctx context.Context, n ref.Name, d oci.Digest) error {
