@@ -27,6 +27,7 @@ require (
 require (
 	github.com/pkg/errors v0.9.1 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 

@@ -1,49 +1,14 @@
 package registry
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"strings"
 
-// A Level is how much a caller may do; each includes those before it.
-type Level int
-
-// The levels.
-const (
-	None Level = iota // nothing: every request is answered with 401
-	Pull              // read and list
-	Push              // push and delete in hosted repositories
+	"github.com/entrepot/entrepot/access"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
 )
-
-// ParseLevel reads "none", "pull" or "push".
-func ParseLevel(s string) (Level, error) {
-	for l := None; l <= Push; l++ {
-		if l.String() == s {
-			return l, nil
-		}
-	}
-	return None, fmt.Errorf("level %q is none of none, pull, push", s)
-}
-
-// String returns "none", "pull" or "push".
-func (l Level) String() string {
-	switch l {
-	case Pull:
-		return "pull"
-	case Push:
-		return "push"
-	}
-	return "none"
-}
-
-// Access says what callers may do.
-type Access struct {
-	// Anonymous is what a caller without credentials may do. With Pull, a
-	// push is refused with 403 DENIED; with None everything is refused with
-	// 401 and a challenge, /v2/ too, because that is how clients find out
-	// that they have to log in (spec/serve.md E2, E5).
-	Anonymous Level
-}
-
-// allows is the one place where rights are decided.
-func (a Access) allows(want Level) bool { return a.Anonymous >= want }
 
 // A verb is what a request wants to do to a repository.
 type verb uint8
@@ -54,10 +19,153 @@ const (
 	remove      // manifests, tags and blobs
 )
 
-// level is what a caller needs for the verb.
-func (v verb) level() Level {
-	if v == pull {
-		return Pull
+// rights are what a caller needs for the verb.
+func (v verb) rights() access.Rights {
+	switch v {
+	case pull:
+		return access.Pull
+	case push:
+		return access.Push
 	}
-	return Push
+	return access.Delete
+}
+
+// A loginError says that other credentials are needed: with the cause, those
+// that came are wrong, without one there were none, or they are good for less.
+type loginError struct {
+	scope string // what the request needs, for the challenge; "" for nothing in particular
+	short bool   // the credentials are right, but not for this
+	err   error  // nil where there were no credentials
+}
+
+func (e *loginError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return "credentials are needed"
+}
+
+func (e *loginError) Unwrap() error { return e.err }
+
+// identify finds out who calls, and refuses whom nothing is allowed. That
+// comes before everything else: who may do nothing learns nothing.
+func (c *call) identify() error {
+	door := c.h.cfg.Door
+	if !door.Connects(c.r.RemoteAddr) {
+		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "this address may not connect")
+	}
+	var err error
+	if c.caller, err = door.Caller(c.r); err != nil {
+		if errors.Is(err, oci.ErrUnauthorized) {
+			return &loginError{err: err}
+		}
+		return err
+	}
+	if c.caller.Anonymous() && c.h.cfg.Access.Nothing() {
+		return &loginError{scope: c.scope()}
+	}
+	return nil
+}
+
+// permit refuses what the caller may not do. It comes before anything is looked
+// up, so that a refusal is the same whether there is such a repository or not.
+func (c *call) permit() error {
+	want := c.verb.rights()
+	if c.at.resource == catalog {
+		return c.permitCatalog()
+	}
+	if c.h.cfg.Access.Allows(c.caller, c.target.name, want) {
+		return nil
+	}
+	return c.refuse(want)
+}
+
+// refuse says why: a caller who could do more with other credentials is told
+// to bring them, all others that they may not.
+func (c *call) refuse(want access.Rights) error {
+	if c.caller.Anonymous() && c.h.cfg.Door.Knows() {
+		return &loginError{scope: c.scope()}
+	}
+	more := c.caller
+	more.Limits = nil
+	if !c.caller.Covers(c.target.name, want) && c.h.cfg.Access.Allows(more, c.target.name, want) {
+		return &loginError{scope: c.scope(), short: true}
+	}
+	who := "anonymous callers"
+	if !c.caller.Anonymous() {
+		who = c.caller.User
+	}
+	return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "%s may not %s here", who, want)
+}
+
+// permitCatalog lets in whoever is not held to certain repositories; what a
+// caller may not pull is left out of the list.
+func (c *call) permitCatalog() error {
+	if !c.caller.Covers(ref.Name{}, access.Pull) {
+		return &loginError{scope: c.scope(), short: true}
+	}
+	return nil
+}
+
+// lists reports whether a repository of ours stands in the caller's catalog.
+func (c *call) lists(path string) bool {
+	who := c.caller
+	who.Limits = nil // they were looked at as a whole
+	return c.h.cfg.Access.Allows(who, ref.Name{Path: path}, access.Pull)
+}
+
+// readable reports whether the caller may read a repository that a blob is to
+// be mounted from. Without a name it is any of them, so that he must be
+// allowed to read all.
+func (c *call) readable(from ref.Name) bool {
+	if from == (ref.Name{}) {
+		return c.h.cfg.Access.AllowsEverywhere(c.caller, access.Pull)
+	}
+	return c.h.cfg.Access.Allows(c.caller, from, access.Pull)
+}
+
+// scope is what the request needs, as challenges and token services write it.
+// The name is the repository's own, however the request came to it.
+func (c *call) scope() string {
+	if c.at.resource == catalog {
+		return "registry:catalog:*"
+	}
+	if c.target.name == (ref.Name{}) {
+		return ""
+	}
+	return Scope(c.target.name, c.verb.rights())
+}
+
+// Scope is a repository and what is wanted of it, as token services are told.
+// Who may push is asked for the right to pull too, because a push begins with
+// looking.
+func Scope(name ref.Name, want access.Rights) string {
+	if want&access.Push != 0 {
+		want |= access.Pull
+	}
+	return "repository:" + access.Path(name) + ":" + want.String()
+}
+
+// challenge is the WWW-Authenticate header that tells a client how to log in.
+func (c *call) challenge(err error) string {
+	e, _ := errors.AsType[*loginError](err)
+	realm := c.h.cfg.Door.Realm(c.r)
+	if realm == "" {
+		return `Basic realm="entrepot"`
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `Bearer realm="%s",service="%s"`, realm, c.h.cfg.Door.Service())
+	if e == nil {
+		return b.String()
+	}
+	if e.scope != "" {
+		fmt.Fprintf(&b, `,scope="%s"`, e.scope)
+	}
+	switch {
+	case e.short:
+		b.WriteString(`,error="insufficient_scope"`)
+	case e.err != nil:
+		b.WriteString(`,error="invalid_token"`)
+	}
+	return b.String()
 }

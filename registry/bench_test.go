@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 )
@@ -32,7 +33,7 @@ func manifestHandler(b testing.TB) (*Handler, oci.Manifest) {
 	h, err := New(Config{
 		Routes:  Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}, {Name: "ghcr.io"}, {Name: "quay.io"}}},
 		Proxied: oneManifest{m: m},
-		Access:  Access{Anonymous: Pull},
+		Access:  access.Policy{Anonymous: access.Pull},
 		Observe: func(Event) {},
 	})
 	if err != nil {
@@ -106,7 +107,7 @@ func BenchmarkBlobHTTP(b *testing.B) {
 	if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	h, err := New(Config{Hosted: oneFile{name: name, size: size}, Access: Access{Anonymous: Pull}})
+	h, err := New(Config{Hosted: oneFile{name: name, size: size}, Access: access.Policy{Anonymous: access.Pull}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 )
@@ -35,7 +36,7 @@ func blobHandler(t *testing.T, content []byte, open func([]byte, int64) io.ReadC
 	}
 	var mu sync.Mutex
 	events = new([]Event)
-	h = handler(t, Config{Hosted: m, Access: Access{Anonymous: Pull}, Observe: func(e Event) {
+	h = handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.Pull}, Observe: func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		*events = append(*events, e)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 )
@@ -24,6 +25,7 @@ type call struct {
 	id     string   // of the request
 	op     string
 	verb   verb
+	caller access.Caller
 	target target
 	reader oci.Reader // of the target
 	out    oci.Outcome
@@ -152,13 +154,21 @@ func (c *call) content(d oci.Digest, mediaType string, immutable bool) (etag str
 	c.set("Content-Type", mediaType)
 	c.set("Docker-Content-Digest", string(d))
 	c.set("Etag", etag)
-	c.set("Cache-Control", cacheControl(immutable))
+	c.set("Cache-Control", c.cacheControl(immutable))
 	return etag
 }
 
-func cacheControl(immutable bool) string {
-	if immutable {
+// cacheControl keeps caches between us and clients from giving to one what
+// another may have.
+func (c *call) cacheControl(immutable bool) string {
+	private := c.h.cfg.Door.Knows()
+	switch {
+	case immutable && private:
+		return "private, max-age=31536000, immutable"
+	case immutable:
 		return "max-age=31536000, immutable"
+	case private:
+		return "private, no-cache"
 	}
 	return "no-cache"
 }

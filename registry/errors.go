@@ -24,8 +24,7 @@ const retryAfter = 5 * time.Second
 
 // The refusals that are this package's own.
 var (
-	errNoCredentials = errors.New("credentials are needed")
-	errLoop          = errors.New("the request was here before: the upstream leads back to this mirror")
+	errLoop = errors.New("the request was here before: the upstream leads back to this mirror")
 )
 
 // A methodError says that a resource does not have the method.
@@ -99,7 +98,7 @@ func answerTo(err error, in circumstances) answer {
 // judge returns the status, and the code where the error has none of its own.
 func judge(err error, e *oci.Error, in circumstances) (int, string) {
 	switch {
-	case err == errNoCredentials:
+	case is[*loginError](err):
 		return http.StatusUnauthorized, oci.CodeUnauthorized
 	case err == errLoop:
 		return http.StatusLoopDetected, in.unknown()
@@ -231,11 +230,10 @@ func (c *call) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	a := answerTo(err, circumstances{
-		resource: c.at.resource,
-		write:    c.verb != pull,
-		proxied:  c.target.proxied,
-		// Until Access knows users, every caller is.
-		anonymous: true,
+		resource:  c.at.resource,
+		write:     c.verb != pull,
+		proxied:   c.target.proxied,
+		anonymous: c.caller.Anonymous(),
 	})
 	c.set("Docker-Distribution-Api-Version", "registry/2.0") // Docker looks for it at a 401
 	c.failHeaders(err, a)
@@ -259,7 +257,7 @@ func (c *call) failHeaders(err error, a answer) {
 		c.set("Retry-After", strconv.FormatInt(int64((a.retry+time.Second-1)/time.Second), 10))
 	}
 	if a.status == http.StatusUnauthorized {
-		c.set("Www-Authenticate", `Basic realm="entrepot"`)
+		c.set("Www-Authenticate", c.challenge(err))
 	}
 	if e, ok := errors.AsType[*methodError](err); ok {
 		c.set("Allow", e.allow)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 )
 
@@ -61,7 +62,7 @@ func TestAnswerTo(t *testing.T) {
 		"hosted, disk":             {secret, hosted, answer{500, "MANIFEST_UNKNOWN", "internal error", 0}},
 		"hosted, full":             {&oci.Error{Kind: oci.ErrUnavailable, Message: "the disk is full", Err: secret}, put, answer{503, "MANIFEST_UNKNOWN", "the disk is full", 5 * time.Second}},
 		"hosted, denied":           {oci.Errorf(oci.ErrDenied, "", "the tag is immutable"), put, answer{403, "DENIED", "the tag is immutable", 0}},
-		"no credentials":           {errNoCredentials, hosted, answer{401, "UNAUTHORIZED", "authentication required", 0}},
+		"no credentials":           {&loginError{}, hosted, answer{401, "UNAUTHORIZED", "authentication required", 0}},
 		"method":                   {&methodError{"GET"}, hosted, answer{405, "UNSUPPORTED", "the method is not allowed here", 0}},
 		"no power":                 {oci.ErrUnsupported, put, answer{405, "UNSUPPORTED", "the operation is unsupported", 0}},
 		"push, no type known here": {oci.Errorf(oci.ErrUnsupported, oci.CodeManifestInvalid, "what is that"), put, answer{400, "MANIFEST_INVALID", "what is that", 0}},
@@ -96,7 +97,7 @@ func TestNothingLeaks(t *testing.T) {
 			m.err = err
 			var events []Event
 			h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}}}, Proxied: m,
-				Access: Access{Anonymous: Pull}, Observe: func(e Event) { events = append(events, e) }})
+				Access: access.Policy{Anonymous: access.Pull}, Observe: func(e Event) { events = append(events, e) }})
 			for _, path := range []string{"manifests/t", "tags/list", "blobs/" + string(oci.FromBytes(nil, "")), "referrers/" + string(oci.FromBytes(nil, ""))} {
 				w := serve(h, http.MethodGet, "/v2/library/x/"+path, nil)
 				if body := w.Body.String(); containsAny(body, "10.0.0.1", "password") || w.Header().Get("Www-Authenticate") != "" || w.Code == http.StatusUnauthorized {

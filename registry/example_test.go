@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/registry"
 )
 
@@ -13,7 +14,7 @@ func ExampleNew() {
 			Upstreams: []registry.Upstream{{Name: "docker.io"}},
 			Hosted:    []string{"apps/**"},
 		},
-		Access: registry.Access{Anonymous: registry.Pull},
+		Access: access.Policy{Anonymous: access.Pull},
 		// Hosted and Proxied are what answers; here there is nothing yet.
 	})
 	if err != nil {

@@ -42,7 +42,7 @@ func (c *call) listRepositories() error {
 		return oci.ErrUnsupported
 	}
 	last, _ := c.query.get("last")
-	page, more, err := c.page(l.Repositories(c.ctx, last))
+	page, more, err := c.page(c.listed(l.Repositories(c.ctx, last)))
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,17 @@ func (c *call) listRepositories() error {
 	return c.sendList(struct {
 		Repositories []string `json:"repositories"`
 	}{page})
+}
+
+// listed leaves out what the caller may not pull.
+func (c *call) listed(all iter.Seq2[string, error]) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for path, err := range all {
+			if (err != nil || c.lists(path)) && !yield(path, err) {
+				return
+			}
+		}
+	}
 }
 
 // page takes as many entries as the client wants, and as we allow. More says
@@ -105,7 +116,7 @@ func (c *call) sendList(list any) error {
 	}
 	c.outcome()
 	c.set("Content-Type", "application/json")
-	c.set("Cache-Control", cacheControl(false))
+	c.set("Cache-Control", c.cacheControl(false))
 	return c.send(body)
 }
 
@@ -142,7 +153,7 @@ func (c *call) listReferrers() error {
 	}
 	c.outcome()
 	c.set("Content-Type", oci.TypeImageIndex)
-	c.set("Cache-Control", cacheControl(false))
+	c.set("Cache-Control", c.cacheControl(false))
 	if artifactType != "" {
 		c.set("Oci-Filters-Applied", "artifactType")
 	}

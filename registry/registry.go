@@ -9,7 +9,7 @@
 //		Routes:  registry.Routes{Upstreams: []registry.Upstream{{Name: "docker.io"}}},
 //		Hosted:  vault,
 //		Proxied: proxy,
-//		Access:  registry.Access{Anonymous: registry.Push},
+//		Access:  access.Policy{Anonymous: access.All},
 //	})
 //	http.Handle("/v2/", h)
 //
@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 )
 
@@ -49,7 +50,9 @@ type Config struct {
 	// that of Proxied.
 	Archived oci.Reader
 	// Access says what callers may do.
-	Access Access
+	Access access.Policy
+	// Door finds out who calls; nil takes everybody for anonymous.
+	Door *access.Door
 	// MaxManifest limits a pushed manifest, in bytes; 0 means
 	// oci.MaxManifest.
 	MaxManifest int64
@@ -121,8 +124,8 @@ func (c *call) serve() error {
 		c.ns = c.query.all("ns")
 		c.echoNamespace()
 	}
-	if !c.h.cfg.Access.allows(Pull) {
-		return errNoCredentials
+	if err := c.identify(); err != nil {
+		return err
 	}
 	do, ok := actionOf(c.at.resource, c.r.Method)
 	c.op, c.verb = do.op, do.verb
@@ -163,7 +166,10 @@ func (c *call) serve() error {
 // upstream's names or an archive's.
 func (c *call) allow() error {
 	if c.target.archived {
-		return c.allowArchived()
+		if err := c.allowArchived(); err != nil {
+			return err
+		}
+		return c.permit()
 	}
 	if c.target.proxied {
 		if via := c.r.Header["Via"]; via != nil {
@@ -180,10 +186,7 @@ func (c *call) allow() error {
 			return &methodError{"GET, HEAD"}
 		}
 	}
-	if !c.h.cfg.Access.allows(c.verb.level()) {
-		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "anonymous callers may only pull")
-	}
-	return nil
+	return c.permit()
 }
 
 // An action is what a method does to a resource.
@@ -264,5 +267,10 @@ func readOf(res resource) (action, bool) {
 func (c *call) ping() error {
 	c.set("Docker-Distribution-Api-Version", "registry/2.0")
 	c.set("Content-Type", "application/json")
+	if c.caller.Anonymous() && c.h.cfg.Door.Knows() && !c.h.cfg.Access.AllowsEverywhere(c.caller, access.All) {
+		// Credentials might help later (RFC 9110, 11.6.1); podman, which asks
+		// nowhere else, sends them from here on.
+		c.set("Www-Authenticate", c.challenge(nil))
+	}
 	return c.send([]byte("{}"))
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 	"go.uber.org/goleak"
@@ -65,7 +66,7 @@ func TestHostileNamespaces(t *testing.T) {
 	m := newMemory()
 	fill(t, m, ref.Name{Host: "docker.io", Path: "library/alpine"})
 	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}, {Name: "127.0.0.1:5001"}, {Name: "*.wild.example"}}, Hosted: []string{"apps/**"}},
-		Hosted: m, Proxied: m, Access: Access{Anonymous: Push}})
+		Hosted: m, Proxied: m, Access: access.Policy{Anonymous: access.All}})
 	if len(hostile) < 60 {
 		t.Fatalf("only %d hostile values", len(hostile))
 	}
@@ -118,15 +119,15 @@ func TestAccess(t *testing.T) {
 		{"GET /elsewhere", 401, 404, 404, 404, 404},
 	} {
 		for _, on := range []struct {
-			level Level
+			level access.Rights
 			name  string
 			want  int
 		}{
-			{None, "apps/x", c.none}, {Pull, "apps/x", c.pull}, {Push, "apps/x", c.push},
-			{None, "docker.io/library/x", c.none}, {Pull, "docker.io/library/x", c.pullProxy}, {Push, "docker.io/library/x", c.pushProxy},
+			{access.None, "apps/x", c.none}, {access.Pull, "apps/x", c.pull}, {access.All, "apps/x", c.push},
+			{access.None, "docker.io/library/x", c.none}, {access.Pull, "docker.io/library/x", c.pullProxy}, {access.All, "docker.io/library/x", c.pushProxy},
 		} {
 			m := newMemory()
-			h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: Access{Anonymous: on.level}})
+			h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: access.Policy{Anonymous: on.level}})
 			request := c.request
 			if strings.Contains(request, "%s") {
 				request = fmt.Sprintf(request, on.name)
@@ -143,22 +144,11 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-func TestParseLevel(t *testing.T) {
-	for _, l := range []Level{None, Pull, Push} {
-		if got, err := ParseLevel(l.String()); err != nil || got != l {
-			t.Errorf("ParseLevel(%q) = %v, %v", l, got, err)
-		}
-	}
-	if _, err := ParseLevel("delete"); err == nil {
-		t.Error("ParseLevel(delete): no error")
-	}
-}
-
 // TestRefusedPushIsNotRead holds that a client that asks before it sends is
 // answered before it has sent anything.
 func TestRefusedPushIsNotRead(t *testing.T) {
 	m := newMemory()
-	srv := httptest.NewServer(handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: Access{Anonymous: Push}}))
+	srv := httptest.NewServer(handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: access.Policy{Anonymous: access.All}}))
 	defer srv.Close()
 	for request, want := range map[string]string{
 		"PUT /v2/docker.io/library/x/manifests/t":             "HTTP/1.1 403 Forbidden",
@@ -186,7 +176,7 @@ func TestRefusedPushIsNotRead(t *testing.T) {
 // Content-Length, or is malformed.
 func TestShortBody(t *testing.T) {
 	m := newMemory()
-	srv := httptest.NewServer(handler(t, Config{Hosted: m, Access: Access{Anonymous: Push}}))
+	srv := httptest.NewServer(handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}}))
 	defer srv.Close()
 	d := oci.FromBytes([]byte("short"), "")
 	for _, request := range []string{"POST /v2/apps/x/blobs/uploads/?digest=" + string(d), "PUT /v2/apps/x/manifests/t"} {
@@ -201,7 +191,7 @@ func TestShortBody(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if w := serve(handler(t, Config{Hosted: m, Access: Access{Anonymous: Push}}), http.MethodGet, "/v2/apps/x/blobs/"+string(d), nil); w.Code != http.StatusNotFound {
+	if w := serve(handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}}), http.MethodGet, "/v2/apps/x/blobs/"+string(d), nil); w.Code != http.StatusNotFound {
 		t.Errorf("the blob: got %d, want 404", w.Code)
 	}
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -228,7 +218,7 @@ func TestShortBody(t *testing.T) {
 
 func TestManifestLimit(t *testing.T) {
 	m := newMemory()
-	h := handler(t, Config{Hosted: m, Access: Access{Anonymous: Push}})
+	h := handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}})
 	put := func(size int, chunked bool) *httptest.ResponseRecorder {
 		doc := `{"schemaVersion":2,"mediaType":"` + oci.TypeImageIndex + `","manifests":[]}`
 		r := httptest.NewRequest(http.MethodPut, "/v2/apps/x/manifests/t", strings.NewReader(doc+strings.Repeat(" ", size-len(doc))))
@@ -253,7 +243,7 @@ func TestManifestLimit(t *testing.T) {
 func TestOutcomeHeaders(t *testing.T) {
 	m := newMemory()
 	fill(t, m, ref.Name{Host: "docker.io", Path: "library/alpine"})
-	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}}}, Proxied: m, Access: Access{Anonymous: Pull}})
+	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io", Default: true}}}, Proxied: m, Access: access.Policy{Anonymous: access.Pull}})
 	m.outcome = oci.Outcome{Result: oci.Stale, Age: 90*time.Minute + 500*time.Millisecond, Warning: "stale: upstream \"docker.io\" \\ unreachable\r\nX: ü"}
 	w := serve(h, http.MethodGet, "/v2/library/alpine/manifests/3.20", nil)
 	for key, want := range map[string]string{
@@ -280,7 +270,7 @@ func TestOutcomeHeaders(t *testing.T) {
 func TestLoop(t *testing.T) {
 	m := newMemory()
 	fill(t, m, ref.Name{Host: "docker.io", Path: "library/alpine"})
-	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: Access{Anonymous: Pull}, InstanceID: "entrepot-5f3a"})
+	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: access.Policy{Anonymous: access.Pull}, InstanceID: "entrepot-5f3a"})
 	for via, want := range map[string]int{"1.1 entrepot-5f3a": 508, "1.1 other, 1.1 entrepot-5f3a": 508, "1.1 entrepot-0000": 200} {
 		r := httptest.NewRequest(http.MethodGet, "/v2/docker.io/library/alpine/manifests/3.20", nil)
 		r.Header.Set("Via", via)
@@ -309,7 +299,7 @@ func TestReferrersPages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := handler(t, Config{Hosted: m, Access: Access{Anonymous: Pull}})
+	h := handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.Pull}})
 	seen := map[oci.Digest]bool{}
 	pages := 0
 	for target := "/v2/apps/x/referrers/" + string(image.Digest) + "?artifactType=application/vnd.example.big"; target != ""; pages++ {
@@ -333,7 +323,7 @@ func TestReferrersPages(t *testing.T) {
 func TestPowers(t *testing.T) {
 	m := newMemory()
 	fill(t, m, ref.Name{Path: "apps/x"})
-	h := handler(t, Config{Hosted: struct{ oci.Reader }{m}, Access: Access{Anonymous: Push}})
+	h := handler(t, Config{Hosted: struct{ oci.Reader }{m}, Access: access.Policy{Anonymous: access.All}})
 	digest := string(oci.FromBytes(layerBytes, ""))
 	for request, want := range map[string]int{
 		"GET /v2/apps/x/manifests/3.20":          200,
@@ -351,7 +341,7 @@ func TestPowers(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", request, w.Code, want)
 		}
 	}
-	if w := serve(handler(t, Config{Access: Access{Anonymous: Push}}), http.MethodGet, "/v2/apps/x/tags/list", nil); w.Code != 404 {
+	if w := serve(handler(t, Config{Access: access.Policy{Anonymous: access.All}}), http.MethodGet, "/v2/apps/x/tags/list", nil); w.Code != 404 {
 		t.Errorf("no backend at all: got %d, want 404", w.Code)
 	}
 }
@@ -364,7 +354,7 @@ func TestObserve(t *testing.T) {
 	m.outcome = oci.Outcome{Result: oci.Miss}
 	var got []Event
 	var log bytes.Buffer
-	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: Access{Anonymous: Push},
+	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: access.Policy{Anonymous: access.All},
 		Observe: func(e Event) { got = append(got, e) }, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	w := serve(h, http.MethodGet, "/v2/alpine/blobs/"+string(oci.FromBytes(layerBytes, ""))+"?ns=docker.io", nil)
 	e := got[0]

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 	"github.com/entrepot/entrepot/store"
@@ -120,7 +121,7 @@ func scriptServer(t *testing.T, hosted oci.Reader) *httptest.Server {
 		Routes:      Routes{Upstreams: []Upstream{{Name: "docker.io"}, {Name: "127.0.0.1:5001"}}, Hosted: []string{"apps/**"}},
 		Hosted:      hosted,
 		Proxied:     upstream,
-		Access:      Access{Anonymous: Push},
+		Access:      access.Policy{Anonymous: access.All},
 		MaxManifest: 4096,
 		MaxPage:     3,
 	})

@@ -80,6 +80,9 @@ func (c *call) mount(d oci.Digest) (bool, error) {
 			return false, nil
 		}
 	}
+	if !c.readable(from.name) {
+		return false, nil
+	}
 	err := m.Mount(c.ctx, c.target.name, from.name, d)
 	switch {
 	case errors.Is(err, oci.ErrNotFound), errors.Is(err, oci.ErrUnsupported), errors.Is(err, oci.ErrDenied):

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/internal/web"
 	"github.com/entrepot/entrepot/ref"
 )
@@ -28,7 +29,7 @@ func (s *server) announce(w io.Writer, l listeners, quiet bool) {
 	for _, a := range s.cfg.archives {
 		fmt.Fprintf(w, "entrepot: read-only from %s: %s\n", strings.Join(a.paths, ", "), s.archives.holds(a))
 	}
-	if s.cfg.anonymous == anonymousPush && !isLoopback(l.registry.Addr().String()) {
+	if s.cfg.policy.Anonymous == access.All && !isLoopback(l.registry.Addr().String()) {
 		fmt.Fprintln(w, "entrepot: warning: everybody who reaches this address may push (auth.anonymous)")
 	}
 	s.warnPrivate(w)

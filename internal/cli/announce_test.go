@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/pelletier/go-toml/v2"
 )
 
@@ -81,7 +82,7 @@ func TestRecipesWriteFilesThatParse(t *testing.T) {
 }
 
 func TestAnnounce(t *testing.T) {
-	text, recipes := announced(t, config{upstreams: wellKnown(), storage: "/s", anonymous: anonymousPush}, "0.0.0.0:5000")
+	text, recipes := announced(t, config{upstreams: wellKnown(), storage: "/s", policy: access.Policy{Anonymous: access.All}}, "0.0.0.0:5000")
 	for _, want := range []string{
 		"entrepot: serving http://127.0.0.1:5000 from /s\n",
 		"entrepot: warning: everybody who reaches this address may push",

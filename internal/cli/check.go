@@ -57,7 +57,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		c.add("server.tls_cert", "a certificate needs its key and a key its certificate", "tls_cert and tls_key go together")
 	}
 	cfg.storage = c.storage(f.Storage, flags.storage)
-	cfg.anonymous = c.anonymous(f.Auth.Anonymous, cfg.listen)
+	c.access(&cfg, f)
 	cfg.upstreams = c.upstreams(f.Upstream)
 	cfg.steering = c.steering(f.Rules)
 	for _, x := range cfg.steering.contradictions(cfg.upstreams) {
@@ -88,11 +88,8 @@ func (c *checker) notYet(f file) {
 	refuse("storage.max_bytes", c.size("storage.max_bytes", f.Storage.MaxBytes) != 0)
 	free := c.share("storage.min_free", f.Storage.MinFree)
 	refuse("storage.min_free", free != share{} && free != share{percent: 5}) // 5% is the default of the versions that will act on it
-	refuse("auth.htpasswd", f.Auth.Htpasswd != "")
-	refuse("auth.cidr", len(f.Auth.CIDR) > 0)
 	refuse("auth.token_key", f.Auth.TokenKey != "")
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
-	refuse("access", len(f.Access) > 0)
 	refuse("prefetch", len(f.Prefetch) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
@@ -175,22 +172,6 @@ func (c *checker) storage(f fileStorage, flag string) string {
 	return dir
 }
 
-// anonymous decides what everybody may do. Whoever reaches a loopback listener
-// is on this machine and may push; elsewhere that has to be said.
-func (c *checker) anonymous(value, listen string) anonymous {
-	switch {
-	case value == "" && isLoopback(listen):
-		return anonymousPush
-	case value == "":
-		return anonymousPull
-	case value == "none":
-		c.add("auth.anonymous", "this version has no other way to log in: use pull or push, and a network that only your clients reach", "none is not supported yet")
-	case value != string(anonymousPull) && value != string(anonymousPush):
-		c.add("auth.anonymous", "", "%q is none of none, pull and push", value)
-	}
-	return anonymous(value)
-}
-
 // hosted decides which names are ours. Where an upstream is the default one,
 // names without an owner are its, unless patterns say otherwise.
 func (c *checker) hosted(patterns *[]string, ups []upstream) []string {
@@ -201,22 +182,11 @@ func (c *checker) hosted(patterns *[]string, ups []upstream) []string {
 		return []string{"**"}
 	}
 	for i, p := range *patterns {
-		if !validPattern(p) {
+		if _, err := ref.ParsePattern(p); err != nil || strings.Contains(p, ":") {
 			c.add(fmt.Sprintf("hosted.repositories[%d]", i), `write it as "apps/**", "team/*" or "tools/base"`, "%q is no pattern of repository names", p)
 		}
 	}
 	return *patterns
-}
-
-// validPattern checks a pattern of names: path segments in which "*" stands for
-// any characters, and "**" for any number of segments.
-func validPattern(p string) bool {
-	for s := range strings.SplitSeq(p, "/") {
-		if s != "**" && !ref.ValidPath(strings.ReplaceAll(s, "*", "x")) {
-			return false
-		}
-	}
-	return true
 }
 
 // endpointURL checks the URL of a registry.

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/entrepot/entrepot/access"
 )
 
 // Where we listen when nothing else is said.
@@ -32,21 +34,15 @@ type config struct {
 	tlsCert       string // with tlsKey; "" for plain HTTP
 	tlsKey        string
 	storage       string // a directory
-	anonymous     anonymous
+	policy        access.Policy
+	htpasswd      string         // "" for none
+	cidr          []netip.Prefix // none means everybody
 	upstreams     []upstream
 	steering      steering // how they are reached
 	hosted        []string // patterns of names that are ours; none means that nothing is
 	sparse        bool
 	archives      []archiveTable
 }
-
-// An anonymous is what a caller without credentials may do.
-type anonymous string
-
-const (
-	anonymousPull anonymous = "pull"
-	anonymousPush anonymous = "push" // and pull
-)
 
 // An upstream is one [[upstream]] table.
 type upstream struct {

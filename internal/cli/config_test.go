@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/remote"
 )
 
@@ -43,8 +45,8 @@ func TestDefaults(t *testing.T) {
 	if cfg.storage != "/home/u/.local/share/entrepot" {
 		t.Errorf("storage: got %q", cfg.storage)
 	}
-	if cfg.anonymous != anonymousPush {
-		t.Errorf("anonymous on loopback: got %q, want push", cfg.anonymous)
+	if cfg.policy.Anonymous != access.All {
+		t.Errorf("anonymous on loopback: got %s, want push", cfg.policy.Anonymous)
 	}
 	if fmt.Sprint(cfg.hosted) != "[**]" {
 		t.Errorf("hosted: got %v", cfg.hosted)
@@ -55,20 +57,20 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestAnonymousDependsOnWhoCanReachUs(t *testing.T) {
-	for addr, want := range map[string]anonymous{
-		"127.0.0.1:0": anonymousPush, "localhost:5000": anonymousPush, "[::1]:5000": anonymousPush, "127.8.9.1:1": anonymousPush,
-		":5000": anonymousPull, "0.0.0.0:5000": anonymousPull, "10.0.0.1:5000": anonymousPull, "[::]:5000": anonymousPull, "mirror.corp:5000": anonymousPull,
+	for addr, want := range map[string]access.Rights{
+		"127.0.0.1:0": access.All, "localhost:5000": access.All, "[::1]:5000": access.All, "127.8.9.1:1": access.All,
+		":5000": access.Pull, "0.0.0.0:5000": access.Pull, "10.0.0.1:5000": access.Pull, "[::]:5000": access.Pull, "mirror.corp:5000": access.Pull,
 	} {
 		cfg, err := parse(t, fmt.Sprintf("[server]\nlisten = %q", addr))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cfg.anonymous != want {
-			t.Errorf("%s: got %q, want %q", addr, cfg.anonymous, want)
+		if cfg.policy.Anonymous != want {
+			t.Errorf("%s: got %s, want %s", addr, cfg.policy.Anonymous, want)
 		}
 	}
-	if cfg, err := parse(t, "[server]\nlisten = ':5000'\n[auth]\nanonymous = 'push'"); err != nil || cfg.anonymous != anonymousPush {
-		t.Errorf("said: got %q, %v", cfg.anonymous, err)
+	if cfg, err := parse(t, "[server]\nlisten = ':5000'\n[auth]\nanonymous = 'push'"); err != nil || cfg.policy.Anonymous != access.All {
+		t.Errorf("said: got %s, %v", cfg.policy.Anonymous, err)
 	}
 }
 
@@ -208,9 +210,16 @@ func TestConfigErrors(t *testing.T) {
 		"rules: format":       {"rules = ['podman=x']", `entrepot.toml:1: rules: format "podman" is not known`, ""},
 		"rules: none there":   {"\nrules = [\n'cnb=quay.io=m.example',\n'k3s=/does/not/exist']", `entrepot.toml:4: rules: read k3s: stat /does/not/exist`, ""},
 		"rules: input":        {"rules = ['hosts.toml=-']", `entrepot.toml:1: rules: standard input cannot be read again`, "name a file"},
-		"later: htpasswd":     {"[auth]\nhtpasswd = 'f'", `entrepot.toml:2: auth.htpasswd: not supported yet`, ""},
+		"htpasswd":            {"[auth]\nhtpasswd = '/does/not/exist'", `entrepot.toml:2: auth.htpasswd: open /does/not/exist: `, ""},
+		"cidr":                {"[auth]\ncidr = [\n'10.0.0.0/8',\n'here']", `entrepot.toml:4: auth.cidr: "here" is no network`, "10.0.0.0/8"},
+		"cidr with host bits": {"[auth]\ncidr = ['10.0.0.1/8']", `entrepot.toml:2: auth.cidr: "10.0.0.1/8" has bits set behind its prefix`, "10.0.0.0/8"},
 		"later: oidc":         {"[[auth.oidc]]\nissuer = 'i'", `entrepot.toml:1: auth.oidc: not supported yet`, ""},
-		"later: access":       {"\n[[access]]\nwho = ['ci']", `entrepot.toml:2: access: not supported yet`, ""},
+		"access: nothing":     {"\n[[access]]\nwho = ['ci']", `entrepot.toml:2: access.repositories: it is needed`, ""},
+		"access: nobody":      {"[[access]]\nrepositories = ['**']", `entrepot.toml:1: access.who: it is needed`, ""},
+		"access: no group":    {"[[access]]\nrepositories = ['**']\nwho = ['ci', 'group:']", `entrepot.toml:3: access.who: "group:": it names nobody`, "group:NAME"},
+		"access: pattern":     {"[[access]]\nwho = ['ci']\nrepositories = ['Apps/**']", `entrepot.toml:3: access.repositories: "Apps/**" is no pattern`, ""},
+		"access: right":       {"[[access]]\nwho = ['ci']\nrepositories = ['**']\nallow = ['pull', 'write']", `entrepot.toml:4: access.allow: "write" is none of pull, push and delete`, ""},
+		"access: key":         {"[[access]]\nrepository = ['x']", `entrepot.toml:2: unknown key "repository" in [[access]]`, ""},
 		"later: prefetch":     {"[[prefetch]]\nreferences = ['x']", `entrepot.toml:1: prefetch: not supported yet`, ""},
 		"idle account":        {"[[upstream]]\nname = 'a.example'\n[[upstream.account]]\nusername = 'x'", `entrepot.toml:3: upstream.account: accounts are given`, `auth = "service"`},
 		"account for nothing": {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\ndocker_config = 'x'", `entrepot.toml:4: upstream.account.repositories: an account needs patterns`, "team/**"},
@@ -221,7 +230,7 @@ func TestConfigErrors(t *testing.T) {
 		"account's key":       {"[[upstream]]\nname = 'a.example'\nauth = 'service'\n[[upstream.account]]\nrepository = ['x']", `entrepot.toml:5: unknown key "repository" in [[upstream.account]]`, `did you mean "repositories"?`},
 		"later: passthrough":  {"[[upstream]]\nname = 'a.example'\nauth = 'passthrough'", `entrepot.toml:3: upstream.auth: not supported yet`, ""},
 		"later: redirects":    {"[[upstream]]\nname = 'a.example'\npass_redirects = true", `entrepot.toml:3: upstream.pass_redirects: not supported yet`, ""},
-		"later: none":         {"[auth]\nanonymous = 'none'", `entrepot.toml:2: auth.anonymous: none is not supported yet`, ""},
+		"nobody at all":       {"[auth]\nanonymous = 'none'", `entrepot.toml:2: auth.anonymous: nobody could do anything`, "htpasswd"},
 		"anonymous":           {"[auth]\nanonymous = 'all'", `entrepot.toml:2: auth.anonymous: "all" is none of none, pull and push`, ""},
 		"no name":             {"[[upstream]]\nurl = 'https://a.example'", `entrepot.toml:1: upstream: name is missing`, ""},
 		"bad name":            {"[[upstream]]\nname = 'https://a.example'", `entrepot.toml:2: upstream.name: "https://a.example" is no host`, ""},
@@ -281,7 +290,7 @@ func TestFlagsWin(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg, err := loadConfig(testEnv(nil), serveFlags{config: path, listen: "127.0.0.1:0", admin: "127.0.0.1:9", storage: "/b"})
-	if err != nil || cfg.listen != "127.0.0.1:0" || cfg.admin != "127.0.0.1:9" || cfg.storage != "/b" || cfg.anonymous != anonymousPush {
+	if err != nil || cfg.listen != "127.0.0.1:0" || cfg.admin != "127.0.0.1:9" || cfg.storage != "/b" || cfg.policy.Anonymous != access.All {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
 }
@@ -341,6 +350,11 @@ func TestExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	accounts := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(accounts, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte("/etc/entrepot/htpasswd"), []byte(accounts))
 	if _, err := parse(t, string(text)); err != nil {
 		t.Errorf("as it is: %v", err)
 	}
@@ -435,7 +449,7 @@ func checkInvariants(t *testing.T, cfg config) {
 			t.Fatalf("got %+v", u)
 		}
 	}
-	if defaults > 1 || cfg.listen == "" || cfg.admin == "" || cfg.drain < 0 || cfg.anonymous == "" {
+	if defaults > 1 || cfg.listen == "" || cfg.admin == "" || cfg.drain < 0 || cfg.policy.Anonymous > access.All {
 		t.Fatalf("got %+v", cfg)
 	}
 }

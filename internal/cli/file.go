@@ -17,7 +17,7 @@ type file struct {
 	Server   fileServer       `toml:"server"`
 	Storage  fileStorage      `toml:"storage"`
 	Auth     fileAuth         `toml:"auth"`
-	Access   []map[string]any `toml:"access"`
+	Access   []fileAccess     `toml:"access"`
 	Upstream []fileUpstream   `toml:"upstream"`
 	Hosted   fileHosted       `toml:"hosted"`
 	Prefetch []map[string]any `toml:"prefetch"`
@@ -26,6 +26,12 @@ type file struct {
 
 type fileArchive struct {
 	Paths []string `toml:"paths"`
+}
+
+type fileAccess struct {
+	Who          []string `toml:"who"`
+	Repositories []string `toml:"repositories"`
+	Allow        []string `toml:"allow"`
 }
 
 type fileServer struct {
@@ -160,7 +166,7 @@ func unknownKey(name string, e *toml.DecodeError) problem {
 		p.hint = fmt.Sprintf("did you mean %q?", near)
 		return p
 	}
-	for _, t := range [][]string{{}, {"server"}, {"storage"}, {"auth"}, {"upstream"}, {"hosted"}, {"archive"}} {
+	for _, t := range [][]string{{}, {"server"}, {"storage"}, {"auth"}, {"upstream"}, {"access"}, {"hosted"}, {"archive"}} {
 		if slices.Contains(keysOf(fieldOf(t)), last) && !slices.Equal(t, table) {
 			p.hint = fmt.Sprintf("%q belongs %s", last, whereIs(t))
 			return p

@@ -96,7 +96,7 @@ func (s *server) assemble() (http.Handler, error) {
 	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
 		return nil, err
 	}
-	level, err := registry.ParseLevel(string(s.cfg.anonymous))
+	door, err := s.door()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,8 @@ func (s *server) assemble() (http.Handler, error) {
 		Hosted:     s.store.Vault(),
 		Proxied:    s.pull.proxy,
 		Archived:   s.archives,
-		Access:     registry.Access{Anonymous: level},
+		Access:     s.cfg.policy,
+		Door:       door,
 		InstanceID: instance,
 		Log:        s.log,
 		Observe:    o.registry,

@@ -32,13 +32,14 @@ var rooms = map[string][]string{
 	"layout":           {"ref", "oci"},
 	"relocate":         {"ref", "oci", "rules", "rules/conf"},
 	"openshift":        {"ref", "rules", "rules/conf", "relocate"},
-	"registry":         {"ref", "oci"},
+	"access":           {"ref", "oci"},
+	"registry":         {"ref", "oci", "access"},
 	"document":         {"ref", "oci"},
 	"catalog":          {"ref", "oci"},
 	"imageset":         {"ref", "oci", "layout", "relocate", "openshift", "document", "catalog"},
 	"internal/web":     {"ref", "oci"},
 	"internal/edge":    {},
-	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "layout", "relocate", "openshift", "registry", "document", "catalog", "imageset", "internal/web", "internal/edge"},
+	"internal/cli":     {"ref", "oci", "rules", "rules/conf", "rules/runimage", "store", "remote", "mirror", "proxy", "layout", "relocate", "openshift", "registry", "access", "document", "catalog", "imageset", "internal/web", "internal/edge"},
 	"cmd/entrepot":     {"internal/cli"},
 	"internal/imports": {},
 
@@ -66,6 +67,7 @@ var owners = map[string][]string{
 	"oras.land/oras-go":                   {"remote"},
 	"helm.sh/helm":                        {"document"},
 	"github.com/distribution/reference":   {},
+	"golang.org/x/crypto":                 {"access"},
 
 	// In modules of their own; see modules_test.go.
 	"github.com/google/go-containerregistry": {},

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/entrepot/entrepot/access"
+	"github.com/entrepot/entrepot/ref"
+)
+
+// access reads who may do what.
+func (c *checker) access(cfg *config, f file) {
+	cfg.policy.Anonymous = c.anonymous(f.Auth.Anonymous, cfg.listen)
+	for i, a := range f.Access {
+		cfg.policy.Rules = append(cfg.policy.Rules, c.rule(fmt.Sprintf("access[%d]", i), a))
+	}
+	if cfg.htpasswd = f.Auth.Htpasswd; cfg.htpasswd != "" {
+		if err := access.CheckHtpasswd(cfg.htpasswd); err != nil {
+			hint := "each line is USER:HASH with a bcrypt hash of a cost of at most 12, as htpasswd -B -C 10 writes it"
+			if _, ok := errors.AsType[*fs.PathError](err); ok {
+				hint = "the file has to be there, and this user has to be able to read it"
+			}
+			c.add("auth.htpasswd", hint, "%v", err)
+		}
+	}
+	for i, s := range f.Auth.CIDR {
+		cfg.cidr = append(cfg.cidr, c.network(fmt.Sprintf("auth.cidr[%d]", i), s))
+	}
+	if cfg.policy.Nothing() && cfg.htpasswd == "" {
+		c.add("auth.anonymous", "name accounts with htpasswd, or let anonymous callers pull", "nobody could do anything: there are no accounts")
+	}
+}
+
+// anonymous decides what everybody may do. Whoever reaches a loopback listener
+// is on this machine and may push; elsewhere that has to be said.
+func (c *checker) anonymous(value, listen string) access.Rights {
+	switch {
+	case value == "" && isLoopback(listen):
+		return access.All
+	case value == "":
+		return access.Pull
+	}
+	level, err := access.ParseLevel(value)
+	if err != nil {
+		c.fail("auth.anonymous", err)
+		return access.Pull
+	}
+	return level
+}
+
+// network reads a network, or an address alone.
+func (c *checker) network(key, s string) netip.Prefix {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		c.add(key, `write it as "10.0.0.0/8" or "fd00::/8"`, "%q is no network", s)
+		return netip.Prefix{}
+	}
+	if p != p.Masked() {
+		c.add(key, fmt.Sprintf("write %q, or an address alone", p.Masked()), "%q has bits set behind its prefix", s)
+	}
+	return p
+}
+
+// rule reads one [[access]] table.
+func (c *checker) rule(at string, f fileAccess) access.Rule {
+	var r access.Rule
+	c.needed(at+".who", len(f.Who), `name users, "group:NAME", or "anonymous"`)
+	c.needed(at+".repositories", len(f.Repositories), `"**" is every repository`)
+	for i, who := range f.Who {
+		if err := r.ParseWho(who); err != nil {
+			c.add(fmt.Sprintf("%s.who[%d]", at, i), `name a user, "group:NAME", or "anonymous"`, "%q: %v", who, err)
+		}
+	}
+	for i, s := range f.Repositories {
+		p, err := ref.ParsePattern(s)
+		if err != nil {
+			c.add(fmt.Sprintf("%s.repositories[%d]", at, i), `write it as "apps/**", "team/*" or "docker.io/library/*"`, "%q is no pattern of repository names", s)
+		}
+		r.Repositories = append(r.Repositories, p)
+	}
+	for i, s := range f.Allow {
+		right, err := access.ParseRights(s)
+		if err != nil {
+			c.fail(fmt.Sprintf("%s.allow[%d]", at, i), err)
+		}
+		r.Allow |= right
+	}
+	return r
+}
+
+func (c *checker) needed(key string, n int, hint string) {
+	if n == 0 {
+		c.add(key, hint, "it is needed")
+	}
+}
