@@ -135,7 +135,7 @@ func (p *Proxy) refusedBlob(k blobKey) error {
 	if err := p.negative.get(k.negative(), now); err != nil {
 		return err
 	}
-	return p.health.paused(lane{k.scope, true}, now)
+	return p.health.paused(k.lane(true), now)
 }
 
 // Stat returns the size of a blob of the repository: from the store, or from a

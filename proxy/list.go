@@ -37,7 +37,7 @@ func (p *Proxy) eachTag(ctx context.Context, n ref.Name, after string, yield fun
 		return oci.Errorf(oci.ErrUnsupported, oci.CodeUnsupported, "upstream %s cannot list tags", n.Host)
 	}
 	passed := 0
-	err := p.ask(ctx, lane{in.scope, false}, n, oci.CodeNameUnknown, func() error {
+	err := p.ask(ctx, in.lane(false), n, oci.CodeNameUnknown, func() error {
 		for tag, err := range lister.Tags(oci.WithOutcome(ctx, new(oci.Outcome)), n, after) {
 			if err != nil {
 				return err
@@ -148,7 +148,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 func (p *Proxy) askReferrers(ctx context.Context, lister oci.ReferrersLister, k manifestKey) (list []oci.Descriptor, err error) {
 	request, _, cancel := detached(ctx)
 	defer cancel()
-	err = p.ask(ctx, lane{k.scope, false}, k.name, oci.CodeManifestUnknown, func() (err error) {
+	err = p.ask(ctx, k.lane(false), k.name, oci.CodeManifestUnknown, func() (err error) {
 		list, err = lister.Referrers(request, k.name, k.digest, "")
 		return err
 	})

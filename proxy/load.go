@@ -151,7 +151,7 @@ func (t *try) complete(ctx context.Context) error {
 // ask opens the upstream's body.
 func (t *try) ask(ctx context.Context) error {
 	k := t.f.key
-	err := t.f.p.ask(t.f.p.filling, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
+	err := t.f.p.ask(t.f.p.filling, k.lane(true), k.name, oci.CodeBlobUnknown, func() error {
 		b, err := t.f.p.up.Blob(oci.WithOutcome(ctx, new(oci.Outcome)), k.name, k.digest, t.kept)
 		if err != nil {
 			return err

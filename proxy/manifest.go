@@ -153,7 +153,7 @@ func (p *Proxy) refusedManifest(k manifestKey) error {
 	if err := p.negative.get(k.negative(), now); err != nil {
 		return err
 	}
-	return p.health.paused(lane{k.scope, false}, now)
+	return p.health.paused(k.lane(false), now)
 }
 
 // waited names the upstream in the error of a flight that took too long.

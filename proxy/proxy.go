@@ -200,6 +200,10 @@ func (p *Proxy) Forget() {
 	p.health.forget()
 }
 
+// Broken returns the upstreams that are not asked at the moment, because they
+// have failed again and again. What is stored is answered without them.
+func (p *Proxy) Broken() []string { return p.health.broken() }
+
 // Close starts no new work, drops questions to the upstream, and waits for
 // fills and for what is being stored. When ctx ends first, fills are cut, keep
 // what they have for the next start, and the error is that of ctx. What is

@@ -78,7 +78,7 @@ func (p *Proxy) openSide(ctx context.Context, k blobKey, off int64) *side {
 		cancel()
 		<-p.sides
 	})}
-	err := p.ask(ctx, lane{k.scope, true}, k.name, oci.CodeBlobUnknown, func() error {
+	err := p.ask(ctx, k.lane(true), k.name, oci.CodeBlobUnknown, func() error {
 		b, err := p.up.Blob(ctx, k.name, k.digest, off)
 		if err == nil && b.Offset != off {
 			b.Body.Close()

@@ -18,6 +18,9 @@ const (
 	// confirmMissing is how far apart two checks are that must both find a tag
 	// gone before it is forgotten.
 	confirmMissing = time.Minute
+	// brokenWait is how long a stored tag waits for the check that finds out
+	// whether a broken upstream is back (spec/reliability.md, 5, row 7: 50 ms).
+	brokenWait = 40 * time.Millisecond
 )
 
 // checked is the result of a check of a tag.
@@ -77,14 +80,17 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 // and not one for each request.
 func (p *Proxy) waitCheck(ctx context.Context, f *flight[checked], k tagKey, stored bool) (checked, error) {
 	limit := p.cfg.headerTimeout()
-	if stored {
+	switch {
+	case stored && p.health.isOpen(k.lane(false)):
+		limit = brokenWait
+	case stored:
 		limit = max(p.cfg.staleWait()-p.cfg.now().Sub(f.start), 0)
 	}
 	got, err := f.wait(ctx, limit)
 	if err == errLate {
 		err = late(k.name)
 		if stored {
-			p.health.slow(lane{k.scope, false}, err, p.cfg.now())
+			p.health.slow(k.lane(false), err, p.cfg.now())
 		}
 	}
 	return got, err
@@ -98,9 +104,9 @@ func (p *Proxy) refusedTag(k tagKey, stored bool) error {
 		return err
 	}
 	if stored {
-		return p.health.down(lane{k.scope, false}, now)
+		return p.health.down(k.lane(false), now)
 	}
-	return p.health.paused(lane{k.scope, false}, now)
+	return p.health.paused(k.lane(false), now)
 }
 
 // check asks the upstream what a tag points at: the flight of a tag.

@@ -18,7 +18,7 @@ const maxAsk = 2 * time.Minute
 // silence, and with its error made fit for clients and remembered, unless the
 // request was cut because ctx ended. Code is for content that is not there.
 func (p *Proxy) ask(ctx context.Context, l lane, n ref.Name, code string, do func() error) error {
-	if err := p.health.paused(l, p.cfg.now()); err != nil {
+	if err := p.health.enter(l, p.cfg.now()); err != nil {
 		return err
 	}
 	err := do()
@@ -37,7 +37,7 @@ func (p *Proxy) ask(ctx context.Context, l lane, n ref.Name, code string, do fun
 func (p *Proxy) askHead(ctx context.Context, r repo, asked ref.Ref) (d oci.Descriptor, from string, err error) {
 	request, o, cancel := detached(ctx)
 	defer cancel()
-	err = p.ask(ctx, lane{r.scope, false}, r.name, oci.CodeManifestUnknown, func() (err error) {
+	err = p.ask(ctx, r.lane(false), r.name, oci.CodeManifestUnknown, func() (err error) {
 		if d, err = p.up.Resolve(request, asked); err == nil && d.Digest.Validate() != nil {
 			err = oci.Errorf(oci.ErrMismatch, "", "the upstream names no digest for %s", asked)
 		}
@@ -50,7 +50,7 @@ func (p *Proxy) askHead(ctx context.Context, r repo, asked ref.Ref) (d oci.Descr
 func (p *Proxy) askManifest(ctx context.Context, r repo, asked ref.Ref) (m oci.Manifest, from string, err error) {
 	request, o, cancel := detached(ctx)
 	defer cancel()
-	err = p.ask(ctx, lane{r.scope, false}, r.name, oci.CodeManifestUnknown, func() (err error) {
+	err = p.ask(ctx, r.lane(false), r.name, oci.CodeManifestUnknown, func() (err error) {
 		if m, err = p.up.Manifest(request, asked); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func outdated(r repo, mediaType string, err error) error {
 func (p *Proxy) askStat(ctx context.Context, r repo, d oci.Digest) (desc oci.Descriptor, err error) {
 	request, _, cancel := detached(ctx)
 	defer cancel()
-	err = p.ask(ctx, lane{r.scope, true}, r.name, oci.CodeBlobUnknown, func() (err error) {
+	err = p.ask(ctx, r.lane(true), r.name, oci.CodeBlobUnknown, func() (err error) {
 		desc, err = p.up.Stat(request, r.name, d)
 		return err
 	})
