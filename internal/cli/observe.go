@@ -20,6 +20,9 @@ func (o observer) registry(e registry.Event) {
 
 func (o observer) remote(e remote.Event) {
 	o.metrics.UpstreamRequest(web.UpstreamRequest{Upstream: labelOwner(e.Endpoint), Kind: string(e.Kind), Code: e.Code, Bytes: e.Bytes})
+	if e.Remaining >= 0 {
+		o.metrics.Remaining(labelOwner(e.Endpoint), e.Remaining)
+	}
 }
 
 func (o observer) mirror(e mirror.Event) {

@@ -89,7 +89,7 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 
 // assemble puts the rooms together.
 func (s *server) assemble() (http.Handler, error) {
-	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Version: readVersion().Version})
+	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Version: readVersion().Version})
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics}
 	var err error
@@ -144,6 +144,9 @@ func (s *server) pools() []web.Pool {
 		{Name: "pushed", Bytes: u.Vault.Bytes, Blobs: u.Vault.Blobs},
 	}
 }
+
+// broken names the upstreams that are not asked.
+func (s *server) broken() []string { return s.pull.proxy.Broken() }
 
 // ready says whether requests can be served. The state of upstreams has no
 // part in it: what is stored is served without them.

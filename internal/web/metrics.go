@@ -20,6 +20,7 @@ type MetricsConfig struct {
 	// that clients could choose would fill the memory.
 	Upstreams []string
 	Pools     func() []Pool // what is stored now; nil means nothing; has to be cheap
+	Broken    Upstreams     // which are not asked; nil where nobody knows
 	Version   string
 }
 
@@ -39,6 +40,7 @@ type Metrics struct {
 	resumes          family[string]
 	mismatches       family[string]
 	inFlight         prometheus.Gauge
+	remaining        *prometheus.GaugeVec
 	reloads          family[string]
 	certificates     family[string]
 }
@@ -93,6 +95,7 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerTraffic(r)
 	m.registerFills(r)
+	m.registerUpstreams(r, cfg.Broken)
 	if cfg.Pools != nil {
 		r.MustRegister(poolCollector(cfg.Pools))
 	}

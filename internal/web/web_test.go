@@ -40,8 +40,10 @@ func TestMetrics(t *testing.T) {
 	m := NewMetrics(MetricsConfig{
 		Upstreams: []string{"docker.io", "*.pkg.dev"},
 		Pools:     func() []Pool { return []Pool{{Name: "cache", Bytes: 7, Blobs: 2}} },
+		Broken:    func() []string { return []string{"eu-docker.pkg.dev"} },
 		Version:   "v1",
 	})
+	m.Remaining("docker.io", 42)
 	m.Request(Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 200, Bytes: 10})
 	m.Request(Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 206, Bytes: 5})
 	m.Request(Request{Op: "blob", Upstream: "eu-docker.pkg.dev", Result: "miss", Code: 502})
@@ -73,6 +75,9 @@ func TestMetrics(t *testing.T) {
 		`entrepot_fill_seconds_count{upstream="docker.io"} 1`,
 		`entrepot_resumes_total{upstream="docker.io"} 1`,
 		`entrepot_digest_mismatches_total{upstream="docker.io"} 1`,
+		`entrepot_upstream_breaker_open{upstream="docker.io"} 0`,
+		`entrepot_upstream_breaker_open{upstream="*.pkg.dev"} 1`,
+		`entrepot_upstream_ratelimit_remaining{upstream="docker.io"} 42`,
 		`entrepot_store_bytes{pool="cache"} 7`,
 		`entrepot_store_blobs{pool="cache"} 2`,
 		`entrepot_in_flight_requests 0`,
