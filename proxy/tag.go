@@ -157,7 +157,9 @@ func (p *Proxy) bring(ctx context.Context, k tagKey, d oci.Digest) (oci.Manifest
 
 // byTag returns the manifest that a tag points at.
 func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (oci.Manifest, error) {
-	if p.isFirst(k) {
+	// A flight that has brought the manifest may still be storing it: the tag
+	// is known by then, and what it points at not yet.
+	if p.isFirst(k) || p.moves.find(k) != nil {
 		return p.fetchTag(ctx, o, k, "")
 	}
 	rec, err := p.tag(ctx, o, pol, k)
