@@ -420,3 +420,40 @@ func FuzzCollectNames(f *testing.F) {
 		}
 	})
 }
+
+// TestCollectUndo: a collection was forced while a listing was truncated. All
+// that it took can be brought back, and stays.
+func TestCollectUndo(t *testing.T) {
+	b := &broken{}
+	s, dir, pass := collectable(t, Config{wrap: func(d *Disk) Bucket { b.Disk = d; return b }})
+	v := s.Vault()
+	all := pushImages(t, v, 3)
+	index := indexOf(all[0].Descriptor(), all[1].Descriptor())
+	pushManifest(t, v, app, index, "index")
+	pass(25 * time.Hour)
+	b.hide = "v/m/team/"
+	lost := collect(t, v, Collection{Force: true}).Trashed
+	if err := whole(t.Context(), newVault(s), app.WithTag("index")); !errors.Is(err, oci.ErrNotFound) {
+		t.Fatalf("nothing was lost: %v", err)
+	}
+	b.hide = ""
+	back, err := v.Restore(t.Context())
+	if err != nil || back != lost || lost.Blobs != 10 {
+		t.Errorf("Restore = %+v, %v, want %+v", back, err, lost)
+	}
+	for range 3 {
+		pass(26 * time.Hour)
+		if got := collect(t, v, Collection{}); got.Trashed.Blobs != 0 {
+			t.Errorf("it was collected again: %+v", got)
+		}
+		for _, tag := range []string{"index", "a0", "a1", "a2"} {
+			wantWhole(t, s, app.WithTag(tag))
+		}
+	}
+	if err := check(dir); err != nil {
+		t.Error(err)
+	}
+	if at, err := v.CollectedAt(t.Context()); err != nil || s.cfg.now().Sub(at) > time.Second {
+		t.Errorf("CollectedAt = %v, %v", at, err)
+	}
+}
