@@ -58,6 +58,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 	}
 	cfg.storage = c.storage(f.Storage, flags.storage)
 	c.access(&cfg, f)
+	cfg.gcInterval = c.gcInterval(f.Storage.GCInterval)
 	cfg.upstreams = c.upstreams(f.Upstream)
 	cfg.steering = c.steering(f.Rules)
 	for _, x := range cfg.steering.contradictions(cfg.upstreams) {
@@ -170,6 +171,16 @@ func (c *checker) storage(f fileStorage, flag string) string {
 		c.fail("storage.url", err)
 	}
 	return dir
+}
+
+// gcInterval reads how often garbage is collected.
+func (c *checker) gcInterval(s scalar) time.Duration {
+	const shortest = time.Minute
+	d := c.duration("storage.gc_interval", s, 24*time.Hour)
+	if d != 0 && d < shortest {
+		c.add("storage.gc_interval", `write "24h", or "0" for never`, "%s is less than a minute", d)
+	}
+	return d
 }
 
 // hosted decides which names are ours. Where an upstream is the default one,

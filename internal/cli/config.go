@@ -33,7 +33,8 @@ type config struct {
 	drain         time.Duration
 	tlsCert       string // with tlsKey; "" for plain HTTP
 	tlsKey        string
-	storage       string // a directory
+	storage       string        // a directory
+	gcInterval    time.Duration // 0: never
 	policy        access.Policy
 	htpasswd      string         // "" for none
 	cidr          []netip.Prefix // none means everybody

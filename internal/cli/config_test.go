@@ -204,6 +204,7 @@ func TestConfigErrors(t *testing.T) {
 		"redirect word":       {"[storage]\nredirect = 'maybe'", `entrepot.toml:2: storage.redirect: `, ""},
 		"size":                {"[storage]\nmax_bytes = 'much'", `entrepot.toml:2: storage.max_bytes: "much" is no size`, "200GiB"},
 		"share":               {"[storage]\nmin_free = '200%'", `entrepot.toml:2: storage.min_free: a percentage is between 0% and 100%`, ""},
+		"gc_interval":         {"[storage]\ngc_interval = '5s'", `entrepot.toml:2: storage.gc_interval: 5s is less than a minute`, `"0" for never`},
 		"later: max_bytes":    {"[storage]\nmax_bytes = '200GiB'", `entrepot.toml:2: storage.max_bytes: not supported yet`, ""},
 		"later: min_free":     {"[storage]\nmin_free = '6%'", `entrepot.toml:2: storage.min_free: not supported yet`, ""},
 		"later: a quota":      {"[[upstream]]\nname = 'a.example'\nmax_bytes = '1GiB'", `entrepot.toml:3: upstream.max_bytes: not supported yet`, ""},

@@ -46,10 +46,11 @@ type fileServer struct {
 }
 
 type fileStorage struct {
-	URL      string `toml:"url"`
-	MaxBytes scalar `toml:"max_bytes"`
-	MinFree  scalar `toml:"min_free"`
-	Redirect string `toml:"redirect"`
+	URL        string `toml:"url"`
+	MaxBytes   scalar `toml:"max_bytes"`
+	MinFree    scalar `toml:"min_free"`
+	Redirect   string `toml:"redirect"`
+	GCInterval scalar `toml:"gc_interval"`
 }
 
 type fileAuth struct {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,10 @@ type server struct {
 	admin    *http.Server
 	cert     *edge.Certificate // nil for plain HTTP
 	draining atomic.Bool
-	url      string // that clients use; set before run
+
+	background sync.WaitGroup // work on the store that ends with run's context
+
+	url string // that clients use; set before run
 }
 
 // Limits of the registry's listener. There is no time limit for a body in
@@ -167,6 +171,7 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
 	g.Go(func() error { s.followSignals(ctx, r); return nil })
+	s.background.Go(func() { s.collectAlways(ctx) })
 	g.Go(func() error { s.followCertificate(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
@@ -208,6 +213,7 @@ func (s *server) shutdown() error {
 	if err := s.pull.close(ctx); err != nil {
 		s.log.Warn("downloads were cut; they go on after the next start", "err", err)
 	}
+	s.background.Wait()
 	s.admin.Close()
 	return errors.Join(s.store.Close(), s.archives.close())
 }

@@ -48,7 +48,7 @@ from it. The server may go on running beside it. The directory is that of
 	f.BoolVar(&opts.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&opts.quiet, "quiet", false, "print nothing but errors")
 	f.StringVar(&opts.logLevel, "log-level", "warn", "log from this `LEVEL` on: debug, info, warn or error")
-	cmd.AddCommand(newStoreStatsCmd(env, &opts))
+	cmd.AddCommand(newStoreGCCmd(env, &opts), newStoreStatsCmd(env, &opts))
 	return cmd
 }
 

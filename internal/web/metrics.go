@@ -42,6 +42,7 @@ type Metrics struct {
 	inFlight         prometheus.Gauge
 	remaining        *prometheus.GaugeVec
 	reloads          family[string]
+	collections      collections
 	certificates     family[string]
 }
 
@@ -96,6 +97,7 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	m.registerTraffic(r)
 	m.registerFills(r)
 	m.registerUpstreams(r, cfg.Broken)
+	m.collections.register(r)
 	if cfg.Pools != nil {
 		r.MustRegister(poolCollector(cfg.Pools))
 	}
