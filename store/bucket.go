@@ -83,3 +83,9 @@ type Copier interface {
 type Mover interface {
 	Move(ctx context.Context, from, to Key) error
 }
+
+// A Dropper is a bucket that can remove an object without waiting until that is
+// durable.
+type Dropper interface {
+	Drop(ctx context.Context, k Key) error
+}

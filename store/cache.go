@@ -312,6 +312,7 @@ func (c *Cache) PutManifest(ctx context.Context, scope string, n ref.Name, m oci
 			return fmt.Errorf("store manifest %s: %w", m.Digest, err)
 		}
 		c.store.usage.add(blob, r.Size)
+		c.store.grown(r.Size)
 	}
 	b, err := json.Marshal(r)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // A Disk is a [Bucket] in a directory: each key is a file below it. It is an
-// [Adopter], [Loose], a [Toucher], a [Mover] and a [Copier] too. It takes no lock; several
+// [Adopter], [Loose], a [Toucher], a [Mover], a [Copier] and a [Dropper] too. It takes no lock; several
 // processes may read one directory, and write other keys of it.
 type Disk struct {
 	root  string
@@ -43,6 +43,7 @@ var (
 	_ Toucher = (*Disk)(nil)
 	_ Mover   = (*Disk)(nil)
 	_ Copier  = (*Disk)(nil)
+	_ Dropper = (*Disk)(nil)
 )
 
 // NewDisk returns the bucket in the directory root, which must exist.
@@ -261,6 +262,15 @@ func (d *Disk) Delete(_ context.Context, k Key) error {
 	}
 	d.prune(dir)
 	return diskError(err)
+}
+
+// Drop removes the file of k. A power cut may bring it back, whole.
+func (d *Disk) Drop(_ context.Context, k Key) error {
+	path, err := d.path(k)
+	if err != nil {
+		return err
+	}
+	return diskError(d.files.remove(path))
 }
 
 // prune removes empty directories of repositories, dir and those above. The

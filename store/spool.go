@@ -225,6 +225,7 @@ func (sp *Spool) Commit(ctx context.Context) error {
 		sp.store.removeQuietly(sp.path + ".st")
 	}
 	sp.store.usage.add(sp.key, sp.Size())
+	sp.store.grown(sp.Size())
 	return nil
 }
 

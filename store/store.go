@@ -20,6 +20,9 @@ type Config struct {
 	Now           func() time.Time // nil: time.Now
 	ManifestBytes int64            // RAM for manifests, in each of the two pools, in bytes; 0: 16 MiB
 	Records       int              // how many tags, manifest records and links each pool keeps in RAM, of each kind; 0: 16,384
+	Limits        Limits           // of the cache; kept in the background
+	Scrub         int64            // bytes that are read again each second, to find damage; 0: none
+	Observe       func(Event)      // told of what the store does on its own, from its goroutines; must not block; nil: nobody listens
 	Sparse        bool             // the vault accepts manifests that name content which is not there
 
 	before func(step) (bool, error) // see files; for tests
@@ -67,6 +70,8 @@ type Store struct {
 	vault *Vault
 	usage usage
 
+	evictor evictor
+
 	partialMu sync.Mutex
 	partials  map[oci.Digest]string // :: digest → path of the spool that a fill may go on with
 
@@ -112,7 +117,11 @@ func Open(dir string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.usage.begin()
-	s.work.Go(func() { s.count(ctx) })
+	s.evictor.due.wake = make(chan struct{}, 1)
+	s.work.Go(func() {
+		s.count(ctx)
+		s.evictAlways(ctx)
+	})
 	s.work.Go(func() { s.sweepAlways(ctx) })
 	s.work.Go(func() { s.touchAlways(ctx) })
 	return s, nil

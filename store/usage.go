@@ -31,6 +31,7 @@ type usage struct {
 	mu    sync.Mutex
 	sum   Usage
 	fresh map[Key]struct{} // :: what came during the walk; nil when it has ended
+	later PoolUsage        // what came into the cache during a later walk
 }
 
 func (u *usage) begin() { u.fresh = map[Key]struct{}{} }
@@ -40,6 +41,10 @@ func (u *usage) add(k Key, size int64) {
 	defer u.mu.Unlock()
 	if u.fresh != nil {
 		u.fresh[k] = struct{}{}
+		if strings.HasPrefix(string(k), "c/") {
+			u.later.Blobs++
+			u.later.Bytes += size
+		}
 	}
 	u.count(k, 1, size)
 }
@@ -65,6 +70,42 @@ func (u *usage) count(k Key, blobs, bytes int64) {
 	}
 	p.Blobs += blobs
 	p.Bytes += bytes
+}
+
+// restart begins another walk of the cache: what comes from now on is counted
+// apart. The first walk has to be over, or there is nothing to do.
+func (u *usage) restart() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sum.Counted {
+		u.fresh, u.later = map[Key]struct{}{}, PoolUsage{}
+	}
+}
+
+// arrived reports whether an object came since the walk began.
+func (u *usage) arrived(k Key) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.fresh[k]
+	return ok && u.sum.Counted
+}
+
+// settle takes what a walk has found, beside what arrived meanwhile.
+func (u *usage) settle(found PoolUsage) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sum.Counted && u.fresh != nil {
+		u.sum.Cache = PoolUsage{max(0, found.Blobs+u.later.Blobs), max(0, found.Bytes+u.later.Bytes)}
+	}
+}
+
+// stop ends a walk that restart began.
+func (u *usage) stop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sum.Counted {
+		u.fresh = nil
+	}
 }
 
 // count walks the blobs of both pools.
