@@ -48,16 +48,27 @@ func (k *Keep) parse() error {
 	return err
 }
 
+// ParseKeep reads what [Cache.Keep] takes, and writes its reference out. The
+// error is ErrInvalid.
+func ParseKeep(reference string) (Keep, error) {
+	k := Keep{Reference: reference}
+	if err := k.parse(); err != nil {
+		return Keep{}, oci.Errorf(oci.ErrInvalid, "", "%w", err)
+	}
+	return k, nil
+}
+
 func keepKey(reference string) Key { return Key("c/k/" + escape(reference)) }
 
 // Keep protects what a reference or a pattern names from eviction, and returns
 // the protection as it is kept, the reference written out. ErrInvalid is a
 // reference that is none.
 func (c *Cache) Keep(ctx context.Context, reference string) (Keep, error) {
-	k := Keep{Reference: reference, Since: c.store.cfg.now().UTC().Truncate(time.Second)}
-	if err := k.parse(); err != nil {
-		return Keep{}, oci.Errorf(oci.ErrInvalid, "", "%w", err)
+	k, err := ParseKeep(reference)
+	if err != nil {
+		return Keep{}, err
 	}
+	k.Since = c.store.cfg.now().UTC().Truncate(time.Second)
 	b, err := json.Marshal(k)
 	if err != nil {
 		return Keep{}, err
@@ -67,9 +78,9 @@ func (c *Cache) Keep(ctx context.Context, reference string) (Keep, error) {
 
 // Unkeep ends a protection. ErrNotFound means that there is none.
 func (c *Cache) Unkeep(ctx context.Context, reference string) error {
-	k := Keep{Reference: reference}
-	if err := k.parse(); err != nil {
-		return oci.Errorf(oci.ErrInvalid, "", "%w", err)
+	k, err := ParseKeep(reference)
+	if err != nil {
+		return err
 	}
 	return c.store.bucket.Delete(ctx, keepKey(k.Reference))
 }

@@ -84,7 +84,7 @@ type ledger struct {
 const (
 	without   uint8 = 0 // an upstream that has no quota
 	several   uint8 = 255
-	maxQuotas       = 250
+	MaxQuotas       = 250
 )
 
 // newLedger reads the manifests of the cache as far as that is needed.
@@ -119,7 +119,7 @@ func (l *ledger) note(b brief, kept bool, owner uint8) {
 }
 
 func owner(quotas []Quota, host string) uint8 {
-	for i, q := range quotas[:min(len(quotas), maxQuotas)] {
+	for i, q := range quotas[:min(len(quotas), MaxQuotas)] {
 		if q.covers(host) {
 			return uint8(i + 1)
 		}

@@ -51,9 +51,9 @@ type EventKind string
 
 // The kinds of event.
 const (
-	EventEvicted EventKind = "evicted"  // a blob left the cache; Bytes and Age are set
-	EventDamaged EventKind = "damaged"  // a blob is not what its digest says; Pool is set
-	EventScrubed EventKind = "scrubbed" // a blob was read and is well; Pool and Bytes are set
+	EventEvicted  EventKind = "evicted"  // a blob left the cache; Bytes and Age are set
+	EventDamaged  EventKind = "damaged"  // a blob is not what its digest says; Pool is set
+	EventScrubbed EventKind = "scrubbed" // a blob was read and is well; Pool and Bytes are set
 )
 
 // An Event tells what a store did on its own, for metrics.

@@ -57,6 +57,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		c.add("server.tls_cert", "a certificate needs its key and a key its certificate", "tls_cert and tls_key go together")
 	}
 	cfg.storage = c.storage(f.Storage, flags.storage)
+	cfg.limits = c.limits(f)
 	c.access(&cfg, f)
 	cfg.gcInterval = c.gcInterval(f.Storage.GCInterval)
 	cfg.upstreams = c.upstreams(f.Upstream)
@@ -86,15 +87,11 @@ func (c *checker) notYet(f file) {
 	refuse("server.external_url", f.Server.ExternalURL != "")
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
-	refuse("storage.max_bytes", c.size("storage.max_bytes", f.Storage.MaxBytes) != 0)
-	free := c.share("storage.min_free", f.Storage.MinFree)
-	refuse("storage.min_free", free != share{} && free != share{percent: 5}) // 5% is the default of the versions that will act on it
 	refuse("auth.token_key", f.Auth.TokenKey != "")
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
 	refuse("prefetch", len(f.Prefetch) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
-		refuse(at+"max_bytes", c.size(at+"max_bytes", u.MaxBytes) != 0)
 		refuse(at+"pass_redirects", u.PassRedirects)
 		refuse(at+"auth", u.Auth == "passthrough")
 	}

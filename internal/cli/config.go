@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/entrepot/entrepot/access"
+	"github.com/entrepot/entrepot/store"
 )
 
 // Where we listen when nothing else is said.
@@ -35,6 +36,7 @@ type config struct {
 	tlsKey        string
 	storage       string        // a directory
 	gcInterval    time.Duration // 0: never
+	limits        store.Limits
 	policy        access.Policy
 	htpasswd      string         // "" for none
 	cidr          []netip.Prefix // none means everybody

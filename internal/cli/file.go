@@ -51,6 +51,7 @@ type fileStorage struct {
 	MinFree    scalar `toml:"min_free"`
 	Redirect   string `toml:"redirect"`
 	GCInterval scalar `toml:"gc_interval"`
+	MaxAge     scalar `toml:"max_age_since_use"`
 }
 
 type fileAuth struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/entrepot/entrepot/proxy"
 	"github.com/entrepot/entrepot/registry"
 	"github.com/entrepot/entrepot/remote"
+	"github.com/entrepot/entrepot/store"
 )
 
 // An observer turns the rooms' events into metrics.
@@ -44,5 +45,16 @@ func (o observer) proxy(e proxy.Event) {
 			result = "failed"
 		}
 		o.metrics.Fill(web.Fill{Upstream: e.Upstream, Result: result, Duration: e.Duration})
+	}
+}
+
+func (o observer) store(e store.Event) {
+	switch e.Kind {
+	case store.EventEvicted:
+		o.metrics.Evicted(e.Bytes, e.Age)
+	case store.EventDamaged:
+		o.metrics.Damaged(e.Pool)
+	case store.EventScrubbed:
+		o.metrics.Scrubbed(e.Pool, e.Bytes)
 	}
 }

@@ -65,7 +65,8 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 	if s.archives, err = openShelves(cfg.archives); err != nil {
 		return nil, err
 	}
-	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse})
+	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Version: readVersion().Version})
+	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Observe: observer{s.metrics}.store})
 	if err != nil {
 		return nil, errors.Join(storeError(err, cfg.storage), s.archives.close())
 	}
@@ -93,7 +94,6 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 
 // assemble puts the rooms together.
 func (s *server) assemble() (http.Handler, error) {
-	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Version: readVersion().Version})
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics}
 	var err error

@@ -48,7 +48,8 @@ from it. The server may go on running beside it. The directory is that of
 	f.BoolVar(&opts.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&opts.quiet, "quiet", false, "print nothing but errors")
 	f.StringVar(&opts.logLevel, "log-level", "warn", "log from this `LEVEL` on: debug, info, warn or error")
-	cmd.AddCommand(newStoreGCCmd(env, &opts), newStoreStatsCmd(env, &opts))
+	cmd.AddCommand(newStoreStatsCmd(env, &opts), newStoreEvictCmd(env, &opts), newStorePinCmd(env, &opts), newStoreUnpinCmd(env, &opts),
+		newStoreGCCmd(env, &opts))
 	return cmd
 }
 
@@ -78,7 +79,8 @@ func withStore(ctx context.Context, env Env, opts *storeOptions, work func(conte
 
 // A keeping is what a configuration says about what is kept.
 type keeping struct {
-	dir string
+	dir    string
+	limits store.Limits
 }
 
 // loadKeeping reads the part of the configuration that is about storage. What
@@ -100,7 +102,7 @@ func loadKeeping(env Env, opts *storeOptions) (keeping, error) {
 		}
 	}
 	c := &checker{file: name, lines: l, env: env}
-	k := keeping{dir: c.storage(f.Storage, opts.storage)}
+	k := keeping{dir: c.storage(f.Storage, opts.storage), limits: c.limits(f)}
 	if all := c.sorted(); len(all) > 0 {
 		return keeping{}, all
 	}

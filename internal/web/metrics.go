@@ -39,6 +39,7 @@ type Metrics struct {
 	fillSeconds      *prometheus.HistogramVec
 	resumes          family[string]
 	mismatches       family[string]
+	keeping          keeping
 	inFlight         prometheus.Gauge
 	remaining        *prometheus.GaugeVec
 	reloads          family[string]
@@ -98,6 +99,7 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	m.registerFills(r)
 	m.registerUpstreams(r, cfg.Broken)
 	m.collections.register(r)
+	m.keeping.register(r)
 	if cfg.Pools != nil {
 		r.MustRegister(poolCollector(cfg.Pools))
 	}
