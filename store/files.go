@@ -46,6 +46,13 @@ func (s files) write(f *os.File, p []byte) (int, error) {
 	return f.Write(p)
 }
 
+func (s files) writeAt(f *os.File, p []byte, off int64) (int, error) {
+	if _, err := s.check("write", f.Name(), ""); err != nil {
+		return 0, err
+	}
+	return f.WriteAt(p, off)
+}
+
 func (s files) truncate(f *os.File, size int64) error {
 	if done, err := s.check("truncate", f.Name(), ""); done || err != nil {
 		return err

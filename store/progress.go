@@ -83,6 +83,20 @@ func (g *growing) writeAndHash(p []byte) (n int, err error) {
 	return n, err
 }
 
+// takeIn hashes the next bytes, which are in the file already, into p.
+func (g *growing) takeIn(p []byte) error {
+	at := g.n.Load()
+	if _, err := g.f.ReadAt(p, at); err != nil {
+		return err
+	}
+	if _, err := g.f.Seek(at+int64(len(p)), io.SeekStart); err != nil { // where the next write goes
+		return err
+	}
+	g.hash.Write(p)
+	g.n.Store(at + int64(len(p)))
+	return nil
+}
+
 // digest returns the digest of what was written.
 func (g *growing) digest() oci.Digest { return digest.NewDigest(g.alg, g.hash) }
 
@@ -91,8 +105,9 @@ func (g *growing) digest() oci.Digest { return digest.NewDigest(g.alg, g.hash) }
 // same kernel, whose page cache outlives our process.
 type progress struct {
 	Offset int64  `json:"offset"`
-	Size   int64  `json:"size"` // declared; -1 where unknown
-	Hash   []byte `json:"hash"` // the hash function's state
+	Size   int64  `json:"size"`            // declared; -1 where unknown
+	Hash   []byte `json:"hash"`            // the hash function's state
+	Ahead  spans  `json:"ahead,omitempty"` // bytes after Offset that are there as well, and not hashed
 	Synced bool   `json:"synced,omitempty"`
 	Boot   string `json:"boot,omitempty"`
 }
@@ -121,7 +136,10 @@ func (s files) resume(path string, alg digest.Algorithm, p progress) (*growing, 
 	g.n.Store(p.Offset)
 	fi, err := f.Stat()
 	ok := err == nil && fi.Mode().IsRegular() && fi.Size() >= p.Offset
-	if ok && fi.Size() > p.Offset {
+	if ok && !p.Ahead.valid(p.Offset, min(fi.Size(), p.Size)) && len(p.Ahead) > 0 {
+		ok = false
+	}
+	if ok && len(p.Ahead) == 0 && fi.Size() > p.Offset {
 		ok = s.truncate(f, p.Offset) == nil
 	}
 	if ok {

@@ -36,10 +36,11 @@ type Spool struct {
 	grow  *growing
 	holds atomic.Int32
 	ended atomic.Bool
+	ahead ahead // beyond Size
 
 	// The writer's alone.
 	verified bool
-	noted    int64 // size at the last checkpoint; -1: nothing may be noted, this spool is never resumed
+	noted    int64 // bytes at the last checkpoint; -1: nothing may be noted, this spool is never resumed
 }
 
 // spool makes a new file for d, or goes on with the one that an earlier fill
@@ -83,9 +84,14 @@ func (sp *Spool) resume() bool {
 	if b, err := os.ReadFile(path + ".st"); err == nil {
 		p, ok := readProgress(b)
 		fits := sp.want < 0 || p.Offset <= sp.want && (p.Size < 0 || p.Size == sp.want)
+		if p.Size < 0 {
+			p.Ahead = nil // nothing was declared that could bound them
+		}
 		if ok && fits && p.certain(sp.store.boot) {
 			if g, ok := sp.store.files.resume(path, sp.d.Algorithm(), p); ok {
-				sp.path, sp.grow, sp.noted = path, g, p.Offset
+				sp.path, sp.grow = path, g
+				sp.ahead.restore(p.Ahead)
+				sp.noted = p.Offset + sp.ahead.sum
 				if sp.want < 0 {
 					sp.want = p.Size
 				}
@@ -158,6 +164,9 @@ func (sp *Spool) Release() {
 // than the declared size is ErrMismatch, and nothing of p is then written.
 // ErrUnavailable is the storage's; a full disk is syscall.ENOSPC too.
 func (sp *Spool) Write(p []byte) (int, error) {
+	if x, ok := sp.next(sp.Size()); ok && x.From < sp.Size()+int64(len(p)) {
+		return 0, fmt.Errorf("%s: bytes at %d were written twice", sp.d, x.From)
+	}
 	if sp.want >= 0 && sp.Size()+int64(len(p)) > sp.want {
 		return 0, oci.Errorf(oci.ErrMismatch, oci.CodeSizeInvalid, "%s has more than the %d bytes that were declared", sp.d, sp.want)
 	}
@@ -165,15 +174,27 @@ func (sp *Spool) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, diskError(err)
 	}
-	if sp.noted >= 0 && sp.Size()-sp.noted >= checkpointEach {
-		// A checkpoint that cannot be written costs a longer resume, nothing
-		// else.
-		sp.noted = sp.Size()
-		if err := sp.note(false); err != nil {
-			sp.store.log.Debug("cannot note a fill's progress", "digest", sp.d, "err", err)
-		}
-	}
+	sp.checkpoint()
 	return n, nil
+}
+
+// checkpoint notes the progress now and then. One that cannot be written costs a
+// longer resume, nothing else.
+func (sp *Spool) checkpoint() {
+	if sp.noted < 0 {
+		return
+	}
+	has := sp.Size()
+	if sp.ahead.any.Load() {
+		has += sp.Ahead()
+	}
+	if has-sp.noted < checkpointEach {
+		return
+	}
+	sp.noted = has
+	if err := sp.note(false); err != nil {
+		sp.store.log.Debug("cannot note a fill's progress", "digest", sp.d, "err", err)
+	}
 }
 
 // note writes the progress beside the file.
@@ -182,6 +203,7 @@ func (sp *Spool) note(synced bool) error {
 	if err != nil {
 		return err
 	}
+	p.Ahead = sp.ahead.list()
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -236,7 +258,7 @@ func (sp *Spool) end() bool { return sp.ended.CompareAndSwap(false, true) }
 // one stopped, after a restart too. It is for a transport that broke. A vault's
 // spool, and an empty one, is discarded.
 func (sp *Spool) Keep() error {
-	if sp.noted < 0 || sp.Size() == 0 {
+	if sp.noted < 0 || sp.Size()+sp.Ahead() == 0 {
 		return sp.Discard()
 	}
 	if !sp.end() {
