@@ -22,9 +22,9 @@ const (
 	EventFill EventKind = "fill"
 	// EventMismatch: the upstream's content was not what its digest names.
 	EventMismatch EventKind = "mismatch"
-	// EventSide: a range far ahead of a fill was passed through from the
-	// upstream. Bytes is set.
-	EventSide EventKind = "side"
+	// EventPart: a part of a blob was fetched by a request beside that of its
+	// fill, ahead of it. Bytes is set; they count in EventFill too.
+	EventPart EventKind = "part"
 	// EventStoreError: the cache could not store or read something. Err is
 	// set.
 	EventStoreError EventKind = "store_error"

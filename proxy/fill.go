@@ -56,6 +56,7 @@ type fill struct {
 	key    blobKey // its repository asks the upstream; the answer proves that one's right alone
 	public bool    // the scope is anonymous: the answer proves everybody's right
 	ahead  bool    // a prefetch started it
+	most   int     // connections that may fetch it at once
 	claim  int64   // bytes, as a manifest of the repository says; -1 where none does
 
 	opened chan struct{} // closed at opened, or when it is over before that
@@ -68,6 +69,7 @@ type fill struct {
 	spool    *store.Spool // of this try, held by the fill; nil before opened and after done
 	try      int          // counts the tries; the first is 1
 	same     agreement    // of this try with the one before
+	crew     *crew        // those who fetch parts for this try; nil for nobody
 	size     int64        // in bytes; -1 where the upstream did not say, until verified
 	ready    int64        // how many bytes readers may have
 	verified bool
@@ -107,6 +109,7 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 	}
 	k = k.clone()
 	f = &fill{p: p, key: k, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
+		most:   orDefault(pol.FillParallelism, defaultParallelism),
 		opened: make(chan struct{})}
 	if !p.spawn(f.run) {
 		return nil, false, errClosed()

@@ -22,7 +22,7 @@ func (f *fill) heard(from string) {
 func (f *fill) begin(t *try) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.spool, f.size, f.same = t.spool, t.size, agreement{}
+	f.spool, f.size, f.same, f.crew = t.spool, t.size, agreement{}, t.crew
 	f.try++
 	f.ready = 0
 	f.grow(t.spool.Size())
@@ -133,9 +133,9 @@ type follower struct {
 	pos   int64 // of the next byte
 	given int64 // where the bytes end that were given from this try or the one before
 	from  string
-	side  *side // the way around, where the fill is far behind; nil for none
-	alone bool  // there is no such way, or it was lost
 	close sync.Once
+
+	queued *crew // that has no connection for it at the moment; nil for none. Guarded by the fill's mu
 }
 
 // A seeker is a follower of a blob whose size is known.
@@ -176,20 +176,24 @@ func (r *follower) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, err := r.await(len(p))
+	if err != nil {
+		return 0, err
+	}
+	return r.take(p[:n])
+}
+
+// await waits until there is something at the position, and returns how much of
+// what is wanted.
+func (r *follower) await(wanted int) (int, error) {
 	for {
-		n, change, err := r.look(len(p))
-		if err != nil {
-			return 0, err
-		}
-		if n > 0 {
-			r.leaveSide()
-			return r.take(p[:n])
-		}
-		if n, ok := r.readSide(p); ok {
-			return n, nil
+		n, change, err := r.look(wanted)
+		if err != nil || n > 0 {
+			return n, err
 		}
 		select {
 		case <-change:
+		case <-r.reach():
 		case <-r.ctx.Done():
 			return 0, context.Cause(r.ctx)
 		}
@@ -230,6 +234,9 @@ func (r *follower) look(wanted int) (n int, change <-chan struct{}, err error) {
 	if r.size >= 0 && !f.verified {
 		ready = min(ready, r.size-holdBack)
 	}
+	if r.try == f.try && r.pos >= ready && r.size >= 0 && f.size == r.size {
+		ready = min(f.spool.Has(r.pos), f.size-holdBack) // a part of the blob that lies ahead
+	}
 	if r.try == f.try && r.pos < ready {
 		return int(min(int64(wanted), ready-r.pos)), nil, nil
 	}
@@ -265,18 +272,18 @@ func (r *follower) follow() error {
 // Close ends the reading. The fill goes on.
 func (r *follower) Close() error {
 	r.close.Do(func() {
-		r.leaveSide()
 		r.spool.Release()
-		r.f.left()
+		r.f.left(r)
 	})
 	return nil
 }
 
 // left forgets a reader. The last one takes a fill's spool with it that is
 // done: those who lag behind may have to go over to it until then.
-func (f *fill) left() {
+func (f *fill) left(r *follower) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	r.unqueue()
 	f.readers--
 	f.drop()
 }
@@ -312,10 +319,7 @@ func (s seeker) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, errors.New("seek: the position is negative")
 	}
-	if offset != s.pos {
-		s.leaveSide()
-		s.pos = offset
-	}
+	s.pos = offset
 	return offset, nil
 }
 

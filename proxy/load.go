@@ -16,11 +16,17 @@ import (
 type try struct {
 	f      *fill
 	spool  *store.Spool
-	before *store.Spool // of the try before, whose content was wrong; nil for none
-	body   io.ReadCloser
-	size   int64 // in bytes, as the upstream says; -1 where it does not
-	kept   int64 // bytes that an earlier fill left in the spool
-	begun  bool  // readers have been given the spool
+	before *store.Spool    // of the try before, whose content was wrong; nil for none
+	ctx    context.Context // of the try
+	body   io.ReadCloser   // where the spool ends; nil while others fetch what is next
+	bound  int64           // where the body ends, if not with the blob; -1 with it
+	source oci.Rejecter    // the body that was opened last, where it can be rejected
+	size   int64           // in bytes, as the upstream says; -1 where it does not
+	kept   int64           // bytes that an earlier fill left in the spool, in order
+	left   bool            // an earlier fill left something
+	crew   *crew           // nil: nothing is fetched but in order
+	judged bool            // whether several connections are worth while
+	begun  bool            // readers have been given the spool
 	same   agreement
 	stall  *time.Timer // cuts the try
 }
@@ -69,10 +75,15 @@ func (t *try) run(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	answered()
-	defer t.body.Close()
-	t.begun = true
+	defer t.leave()
+	t.begun, t.ctx = true, watched
+	t.gather()
 	t.f.begin(t)
-	if err = t.copy(); err == nil {
+	err = t.copy()
+	if t.crew != nil {
+		t.f.read += t.crew.stop()
+	}
+	if err == nil {
 		if err = t.spool.Verify(); err == nil {
 			t.f.release(t.spool.Size())
 			return false, nil
@@ -111,18 +122,21 @@ func (t *try) open(ctx context.Context) error {
 			f.p.storeError("make room for blob", f.key.name, err)
 			return broken(err)
 		}
-		t.spool, t.kept = spool, spool.Size()
+		t.spool = spool
+		if err := t.takeUp(); err != nil {
+			return err
+		}
 		if t.kept > 0 && spool.Verify() == nil {
 			return t.complete(ctx)
 		}
-		err = t.ask(ctx)
+		err = t.ask(ctx, spool.Next(t.kept))
 		if err == nil && t.fits() {
 			return nil
 		}
-		if err == nil && t.kept == 0 {
+		if err == nil && !t.left {
 			return t.resize()
 		}
-		if err != nil && (t.kept == 0 || !mismatched(err)) {
+		if err != nil && (!t.left || !mismatched(err)) {
 			t.end("keep partial blob", spool.Keep)
 			spool.Release()
 			return err
@@ -148,24 +162,61 @@ func (t *try) complete(ctx context.Context) error {
 	return errStored
 }
 
-// ask opens the upstream's body.
-func (t *try) ask(ctx context.Context) error {
-	k := t.f.key
-	err := t.f.p.ask(t.f.p.filling, k.lane(true), k.name, oci.CodeBlobUnknown, func() error {
-		b, err := t.f.p.up.Blob(oci.WithOutcome(ctx, new(oci.Outcome)), k.name, k.digest, t.kept)
-		if err != nil {
-			return err
+// takeUp finds out what an earlier fill left in the spool. Where that cannot be
+// read, the spool is given up.
+func (t *try) takeUp() error {
+	t.left = t.spool.Size()+t.spool.Ahead() > 0
+	buf := getBuffer(&t.f.p.fills.buffers)
+	defer t.f.p.fills.buffers.Put(buf)
+	for n := 1; n > 0; {
+		var err error
+		if n, err = t.spool.TakeIn(buf[:]); err != nil {
+			t.f.p.storeError("read partial blob", t.f.key.name, err)
+			t.end("discard partial blob", t.spool.Discard)
+			t.spool.Release()
+			return broken(err)
 		}
-		if b.Offset != t.kept {
+	}
+	t.kept = t.spool.Size()
+	return nil
+}
+
+// ask opens the upstream's body where the spool ends, up to end; -1 is the end
+// of the blob.
+func (t *try) ask(ctx context.Context, end int64) error {
+	b, err := t.f.open(ctx, t.f.p.filling, t.kept, end)
+	t.f.p.negative.note(t.f.key.negative(), err, missingBlob, t.f.p.cfg.now())
+	if err != nil {
+		return err
+	}
+	t.body, t.bound, t.size = b.Body, end, b.Size
+	t.source, _ = b.Body.(oci.Rejecter)
+	if t.size < 0 && t.spool.Ahead() > 0 {
+		t.size = t.spool.Want() // otherwise nothing would lie ahead
+	}
+	t.f.heard(b.From)
+	return nil
+}
+
+// open asks the upstream for the blob from off to end; -1 is the end of the
+// blob. An upstream that opens no parts gives all the rest. Where life has
+// ended, a failure says nothing about the upstream.
+func (f *fill) open(ctx, life context.Context, off, end int64) (b oci.Blob, err error) {
+	p, k := f.p, f.key
+	err = p.ask(life, k.lane(true), k.name, oci.CodeBlobUnknown, func() (err error) {
+		ctx := oci.WithOutcome(ctx, new(oci.Outcome))
+		if parts, ok := p.up.(oci.Ranger); ok && end >= 0 {
+			b, err = parts.BlobRange(ctx, k.name, k.digest, off, end)
+		} else {
+			b, err = p.up.Blob(ctx, k.name, k.digest, off)
+		}
+		if err == nil && b.Offset != off {
 			b.Body.Close()
-			return fmt.Errorf("%w: the body starts at %d, not %d", oci.ErrMismatch, b.Offset, t.kept)
+			err = fmt.Errorf("%w: the body starts at %d, not %d", oci.ErrMismatch, b.Offset, off)
 		}
-		t.body, t.size = b.Body, b.Size
-		t.f.heard(b.From)
-		return nil
+		return err
 	})
-	t.f.p.negative.note(k.negative(), err, missingBlob, t.f.p.cfg.now())
-	return err
+	return b, err
 }
 
 // fits reports whether the spool expects the size that the upstream says.
@@ -189,53 +240,6 @@ func (t *try) resize() error {
 	return nil
 }
 
-// copy writes the body to the spool and lets the readers know.
-func (t *try) copy() error {
-	buffers := &t.f.p.fills.buffers
-	buf := getBuffer(buffers)
-	defer buffers.Put(buf)
-	for {
-		n, err := t.read(buf[:])
-		if n > 0 {
-			if err := t.write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case t.spool.Size() == t.size:
-			return nil
-		case err == io.EOF:
-			return t.short()
-		case err != nil:
-			return err
-		}
-	}
-}
-
-// read waits for fillLeast bytes, or for the rest of the blob, but not longer
-// than fillPatience once something has come. What came before an error is given
-// with it.
-func (t *try) read(b []byte) (n int, err error) {
-	least := fillLeast
-	if t.size >= 0 {
-		least = int(min(fillLeast, t.size-t.spool.Size()))
-	}
-	var first time.Time // when something came that was not enough
-	for {
-		m, err := t.body.Read(b[n:])
-		n += m
-		if n >= least || err != nil {
-			return n, err
-		}
-		now := t.f.p.cfg.now()
-		if first.IsZero() {
-			first = now
-		} else if now.Sub(first) >= fillPatience {
-			return n, nil
-		}
-	}
-}
-
 func (t *try) write(b []byte) error {
 	if t.size >= 0 && t.spool.Size()+int64(len(b)) > t.size {
 		return fmt.Errorf("%w: more than the %d bytes that were said", oci.ErrMismatch, t.size)
@@ -251,14 +255,6 @@ func (t *try) write(b []byte) error {
 	}
 	t.compare(b)
 	t.f.advance(t.spool.Size(), t.same)
-	return nil
-}
-
-// short returns an error where the body has ended before the blob.
-func (t *try) short() error {
-	if t.size >= 0 && t.spool.Size() < t.size {
-		return &oci.Error{Kind: oci.ErrUnavailable, Err: io.ErrUnexpectedEOF}
-	}
 	return nil
 }
 
@@ -302,9 +298,13 @@ func getBuffer(pool *sync.Pool) *[fillBuffer]byte {
 // bytes were left by an earlier fill.
 func (t *try) reject() bool {
 	t.f.p.observe(Event{Kind: EventMismatch, Upstream: t.f.key.name.Host, Op: OpBlob})
-	r, ok := t.body.(oci.Rejecter)
-	elsewhere := ok && r.Reject()
-	return t.before == nil && (elsewhere || t.kept > 0)
+	elsewhere := t.source != nil && t.source.Reject()
+	if t.crew != nil {
+		for _, r := range t.crew.rejecter {
+			elsewhere = r.Reject() || elsewhere
+		}
+	}
+	return t.before == nil && (elsewhere || t.left)
 }
 
 // end ends the spool in one way or another. An error there changes nothing for

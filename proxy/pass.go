@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"io"
 	"math"
 	"os"
@@ -15,9 +14,8 @@ var _ io.WriterTo = (*follower)(nil)
 func (r *follower) WriteTo(w io.Writer) (sent int64, err error) {
 	var p passage
 	defer p.close()
-	r.leaveSide()
 	for {
-		n, err := r.await()
+		n, err := r.await(math.MaxInt)
 		if err == io.EOF {
 			return sent, nil
 		}
@@ -29,26 +27,11 @@ func (r *follower) WriteTo(w io.Writer) (sent int64, err error) {
 			m, err := io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{r})
 			return sent + m, err
 		}
-		m, err := io.CopyN(w, file, n)
+		m, err := io.CopyN(w, file, int64(n))
 		r.advance(int(m))
 		sent += m
 		if err != nil {
 			return sent, err
-		}
-	}
-}
-
-// await waits until there is something at the position, and returns how much.
-func (r *follower) await() (int64, error) {
-	for {
-		n, change, err := r.look(math.MaxInt)
-		if err != nil || n > 0 {
-			return int64(n), err
-		}
-		select {
-		case <-change:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
 		}
 	}
 }

@@ -54,6 +54,10 @@ type Policy struct {
 	// MaxStale limits how long after its last check a tag is answered while
 	// the upstream cannot be asked. 0 means no limit.
 	MaxStale time.Duration
+	// FillParallelism is how many connections may fetch one blob at once, where
+	// clients want ranges of it that lie far apart, or one connection is slow.
+	// 0 means 4; 1 has every blob fetched in order.
+	FillParallelism int
 	// ServeStaleOn404 answers a tag that the upstream has no more.
 	ServeStaleOn404 bool
 }
@@ -87,6 +91,8 @@ type Config struct {
 	// UpstreamFills is how many fills may run at once for each scope; further
 	// ones wait. 0 means 64. Each has a buffer of 256 KiB.
 	UpstreamFills int
+
+	far, part, probe, huge int64 // for tests, instead of far, partSize, probeSize and hugeRest; 0 means those
 }
 
 func (c *Config) now() time.Time {
@@ -148,7 +154,6 @@ type Proxy struct {
 	listed   *recent[manifestKey, referrers] // answers of Referrers
 	fills    fills
 	ahead    *prefetcher
-	sides    chan struct{} // a token for each pass-through request that may run
 
 	// Work that outlives a request lives in one of two contexts: what only
 	// asks the upstream ends as soon as the Proxy is being closed, what brings
@@ -170,13 +175,14 @@ const (
 	maxSizes     = 16384
 	maxSeen      = 4096
 	maxListed    = 1024
-	maxSides     = 8
 )
 
 // New returns a Proxy for an upstream, which may also be an [oci.Lister] and
 // an [oci.ReferrersLister]. The caller closes the Proxy, and the store only
 // after it.
 func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
+	cfg.far, cfg.part = orDefault(cfg.far, far), orDefault(cfg.part, partSize)
+	cfg.probe, cfg.huge = orDefault(cfg.probe, probeSize), orDefault(cfg.huge, hugeRest)
 	p := &Proxy{cfg: cfg, log: cfg.log(), up: up, cache: c,
 		negative: newNegatives(maxNegatives),
 		health:   newHealth(),
@@ -184,7 +190,6 @@ func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
 		sizes:    newRecent[blobKey, int64](maxSizes),
 		seen:     newRecent[manifestKey, struct{}](maxSeen),
 		listed:   newRecent[manifestKey, referrers](maxListed),
-		sides:    make(chan struct{}, maxSides),
 	}
 	p.filling, p.cut = context.WithCancel(context.Background())
 	p.asking, p.stopAsks = context.WithCancel(p.filling)
