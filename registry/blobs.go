@@ -108,9 +108,19 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 	if from, ok := b.Body.(io.WriterTo); ok && whole(r.Header) {
 		return c.passBlob(b.Size, from)
 	}
+	if h := r.Header.Get("Range"); !isFile && h != "" && strings.IndexByte(h, ',') < 0 {
+		body.first = c.flush
+	}
 	http.ServeContent(c.w, r, "", time.Time{}, body)
 	cancel() // of several ranges, one may be read still where the client left
 	return c.served(body.result())
+}
+
+// flush sends the headers. A range of a blob that is being fetched may take its
+// time to come, and clients (containerd from 2.3 on) wait for headers for 30 s
+// only, but for bytes for minutes.
+func (c *call) flush() {
+	_ = http.NewResponseController(c.w).Flush() // a writer that cannot sends them with the first bytes
 }
 
 // whole reports whether a request wants all of a blob, without a condition that

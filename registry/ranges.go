@@ -62,6 +62,8 @@ type seekBody struct {
 	pos  int64         // where the next Read begins
 	read int64         // bytes read in all
 	err  error
+
+	first func() // is called before the first Read, where the answer has begun; nil for nothing
 }
 
 // Seek never touches the body.
@@ -86,6 +88,10 @@ func (b *seekBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	if b.pos >= b.size {
 		return 0, io.EOF
+	}
+	if b.first != nil {
+		b.first()
+		b.first = nil
 	}
 	if err := b.move(); err != nil {
 		b.err = err

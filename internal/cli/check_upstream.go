@@ -62,6 +62,8 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		immutable:  c.expressions(at+"immutable_tags", t.ImmutableTags),
 		account:    c.ownAccount(at, t),
 		parts:      c.parts(at, t),
+
+		parallelism: c.parallelism(at+"fill_parallelism", t.Parallelism),
 	}
 	u.url = c.upstreamURL(at+"url", t.URL, u.name)
 	wildcard := isWildcard(u.name)
@@ -91,6 +93,21 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 	}
 	return u
 }
+
+// parallelism reads how many connections may fetch one blob; 0 where nothing is
+// said.
+func (c *checker) parallelism(key string, n *int) int {
+	switch {
+	case n == nil:
+		return 0
+	case *n < 1 || *n > maxParallelism:
+		c.add(key, "1 fetches each blob over one connection", "%d is not between 1 and %d", *n, maxParallelism)
+	}
+	return *n
+}
+
+// maxParallelism bounds the connections for one blob: no registry likes more.
+const maxParallelism = 16
 
 // isHubName reports the other names of Docker Hub. Clients may send them; in a
 // configuration they would be a second upstream by mistake.

@@ -62,6 +62,7 @@ type upstream struct {
 	immutable       []*regexp.Regexp
 	maxStale        time.Duration // 0: for as long as it takes
 	serveStaleOn404 bool
+	parallelism     int // connections that may fetch one blob; 0: the proxy's default
 }
 
 // neverAsk is the tagTTL of an upstream whose tags are never asked for again.

@@ -244,6 +244,8 @@ func TestConfigErrors(t *testing.T) {
 		"mirror":              {"[[upstream]]\nname = 'a.example'\nmirrors = ['https://b.example', 'ftp://c.example']", `entrepot.toml:3: upstream.mirrors: "ftp://c.example"`, ""},
 		"wildcard with URL":   {"[[upstream]]\nname = '*.a.example'\nurl = 'https://b.example'", `entrepot.toml:3: upstream.url: one URL cannot serve all of *.a.example`, ""},
 		"regexp":              {"[[upstream]]\nname = 'a.example'\nimmutable_tags = ['v1', '(']", `entrepot.toml:3: upstream.immutable_tags: `, "RE2"},
+		"parallelism: none":   {"[[upstream]]\nname = 'a.example'\nfill_parallelism = 0", `entrepot.toml:3: upstream.fill_parallelism: 0 is not between 1 and 16`, "1 fetches each blob over one connection"},
+		"parallelism: word":   {"[[upstream]]\nname = 'a.example'\nfill_parallelism = 'x'", `entrepot.toml:3: `, ""},
 		"on_404":              {"[[upstream]]\nname = 'a.example'\non_404 = 'stale'", `entrepot.toml:3: upstream.on_404: "stale" is neither not_found nor serve_stale`, ""},
 		"auth":                {"[[upstream]]\nname = 'a.example'\nauth = 'basic'", `entrepot.toml:3: upstream.auth: "basic" is none of`, ""},
 		"idle credentials":    {"[[upstream]]\nname = 'a.example'\nusername = 'u'", `entrepot.toml:3: upstream.username: credentials are given`, `auth = "service"`},

@@ -80,6 +80,7 @@ type fileUpstream struct {
 	MaxBytes      scalar        `toml:"max_bytes"`
 	TokenHosts    []string      `toml:"token_hosts"`
 	PassRedirects bool          `toml:"pass_redirects"`
+	Parallelism   *int          `toml:"fill_parallelism"` // nil where it was left out
 	Account       []fileAccount `toml:"account"`
 }
 

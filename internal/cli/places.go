@@ -258,5 +258,6 @@ func (u upstream) policy(host string) proxy.Policy {
 		Immutable:       u.immutable,
 		MaxStale:        u.maxStale,
 		ServeStaleOn404: u.serveStaleOn404,
+		FillParallelism: u.parallelism,
 	}
 }
