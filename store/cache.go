@@ -32,6 +32,7 @@ type Cache struct {
 	bytes     *memory[oci.Digest, *held]
 	writing   [64]sync.Mutex // one writer for a tag at a time, chosen by hash
 	seed      maphash.Seed
+	opens     atomic.Uint32 // of blobs
 }
 
 // A TagRecord is what an upstream said about a tag.
@@ -377,6 +378,7 @@ func (c *Cache) Open(d oci.Digest) (*os.File, int64, error) {
 	if now := c.store.cfg.now(); stale(info.ModTime, now) {
 		c.store.touchLater(touch{key: k})
 	}
+	c.sampled(d)
 	return f, info.Size, nil
 }
 

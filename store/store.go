@@ -78,6 +78,7 @@ type Store struct {
 	boot string // bootID; "" where there is none
 
 	touches chan touch
+	checks  chan oci.Digest // blobs of the cache to read again; nil where nobody does
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 	closed  sync.Once
@@ -124,6 +125,11 @@ func Open(dir string, cfg Config) (*Store, error) {
 	})
 	s.work.Go(func() { s.sweepAlways(ctx) })
 	s.work.Go(func() { s.touchAlways(ctx) })
+	if s.cfg.Scrub > 0 {
+		s.checks = make(chan oci.Digest, 64)
+		s.work.Go(func() { s.checkAlways(ctx) })
+		s.work.Go(func() { s.scrubAlways(ctx) })
+	}
 	return s, nil
 }
 

@@ -57,7 +57,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		c.add("server.tls_cert", "a certificate needs its key and a key its certificate", "tls_cert and tls_key go together")
 	}
 	cfg.storage = c.storage(f.Storage, flags.storage)
-	cfg.limits = c.limits(f)
+	cfg.limits, cfg.scrub = c.limits(f), c.scrub(f)
 	c.access(&cfg, f)
 	cfg.gcInterval = c.gcInterval(f.Storage.GCInterval)
 	cfg.upstreams = c.upstreams(f.Upstream)

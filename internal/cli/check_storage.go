@@ -34,3 +34,15 @@ func (c *checker) limits(f file) store.Limits {
 	}
 	return l
 }
+
+// defaultScrub is how many bytes a second are read again: a disk of a terabyte in
+// two days, and about a twentieth of what a slow one gives.
+const defaultScrub = 8 << 20
+
+// scrub reads how fast stored blobs are verified, in bytes a second.
+func (c *checker) scrub(f file) int64 {
+	if !f.Storage.Scrub.set {
+		return defaultScrub
+	}
+	return c.size("storage.scrub", f.Storage.Scrub)
+}

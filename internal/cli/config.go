@@ -37,6 +37,7 @@ type config struct {
 	storage       string        // a directory
 	gcInterval    time.Duration // 0: never
 	limits        store.Limits
+	scrub         int64 // bytes a second; 0: none
 	policy        access.Policy
 	htpasswd      string         // "" for none
 	cidr          []netip.Prefix // none means everybody

@@ -52,6 +52,7 @@ type fileStorage struct {
 	Redirect   string `toml:"redirect"`
 	GCInterval scalar `toml:"gc_interval"`
 	MaxAge     scalar `toml:"max_age_since_use"`
+	Scrub      scalar `toml:"scrub"`
 }
 
 type fileAuth struct {
