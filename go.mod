@@ -25,9 +25,10 @@ require (
 )
 
 require (
+	github.com/go-jose/go-jose/v4 v4.1.8
 	github.com/pkg/errors v0.9.1 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
-	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/crypto v0.57.0
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 

@@ -91,6 +91,9 @@ type Caller struct {
 	// Foreign says that somebody else made the account, so that a policy
 	// without rules gives it no more than reading.
 	Foreign bool
+	// by says how the caller logged in: "htpasswd" or "".
+	by string
+
 	// Limits, where not nil, are all that the caller's credentials are good
 	// for, whatever the policy says: those of a token.
 	Limits []Limit

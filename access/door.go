@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -21,6 +22,16 @@ type DoorConfig struct {
 	Htpasswd string
 	// CIDR are the networks that may connect at all; none means everybody.
 	CIDR []netip.Prefix
+	// TokenKey names the file of the key of our own tokens, which [MakeTokenKey]
+	// makes; "" means that there are none.
+	TokenKey string
+	// ExternalURL is where clients reach us, without a slash at the end, and
+	// External the hosts under which they do, with a port where it is not
+	// HTTP's or HTTPS's. Clients are sent for tokens to these, or to a
+	// loopback address that they came to, and nowhere else: a Host header is
+	// anybody's claim.
+	ExternalURL string
+	External    []string
 	// Log gets what an operator should know; nil means discard. Credentials
 	// never get there.
 	Log *slog.Logger
@@ -31,6 +42,9 @@ type DoorConfig struct {
 type Door struct {
 	cidr     []netip.Prefix
 	accounts *accounts // nil where there are none
+	tokens   *tokens   // nil where there are none
+	url      string    // "" where it is not known
+	hosts    []string
 	failures failures
 	log      *slog.Logger
 }
@@ -41,10 +55,19 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{cidr: cfg.CIDR, log: cfg.Log, failures: failures{until: map[netip.Prefix]time.Time{}}}
+	d := &Door{cidr: cfg.CIDR, url: cfg.ExternalURL, hosts: cfg.External, log: cfg.Log, failures: failures{until: map[netip.Prefix]time.Time{}}}
 	if cfg.Htpasswd != "" {
 		var err error
 		if d.accounts, err = openAccounts(cfg.Htpasswd, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.TokenKey != "" {
+		k, err := readKey(cfg.TokenKey)
+		if err != nil {
+			return nil, err
+		}
+		if d.tokens, err = newTokens(k); err != nil {
 			return nil, err
 		}
 	}
@@ -57,10 +80,42 @@ func (d *Door) Knows() bool { return d != nil && d.accounts != nil }
 
 // Realm is the URL at which the sender of a request gets tokens, "" where there
 // is none that can be told him.
-func (d *Door) Realm(*http.Request) string { return "" }
+func (d *Door) Realm(r *http.Request) string {
+	switch {
+	case d == nil || d.tokens == nil:
+		return ""
+	case d.url != "":
+		return d.url + TokenPath
+	case !slices.Contains(d.hosts, strings.ToLower(r.Host)) && !loopback(r.Host):
+		return ""
+	case r.TLS != nil:
+		return "https://" + r.Host + TokenPath
+	}
+	return "http://" + r.Host + TokenPath
+}
+
+// TokenPath is where a [TokenServer] is asked.
+const TokenPath = "/token"
+
+// loopback reports whether a Host header is an address, or the name, of this
+// machine alone: whoever sent it is here.
+func loopback(host string) bool {
+	name := host
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return false
+		}
+		name = h
+	}
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && addr.IsLoopback() && addr.Zone() == ""
+}
 
 // Service is the name of this server in tokens.
-func (d *Door) Service() string { return "entrepot" }
+func (d *Door) Service() string { return tokenService }
 
 // Connects reports whether an address may talk to us at all. Remote is an
 // http.Request's RemoteAddr.
@@ -93,7 +148,10 @@ func (d *Door) Caller(r *http.Request) (Caller, error) {
 	if len(given) > 1 {
 		return Caller{}, wrong("there is more than one Authorization header", nil)
 	}
-	scheme, _, _ := strings.Cut(given[0], " ")
+	scheme, token, _ := strings.Cut(given[0], " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		return d.bearer(strings.TrimSpace(token))
+	}
 	if !strings.EqualFold(scheme, "Basic") {
 		return Caller{}, wrong("credentials of this kind are not known here", nil)
 	}
@@ -107,6 +165,24 @@ func (d *Door) Caller(r *http.Request) (Caller, error) {
 	return d.login(user, oci.NewSecret(password), address(r.RemoteAddr))
 }
 
+// byPassword is how an account of the htpasswd file logs in.
+const byPassword = "htpasswd"
+
+// bearer finds out whose token it is.
+func (d *Door) bearer(token string) (Caller, error) {
+	if d.tokens == nil || len(token) > maxToken {
+		return Caller{}, wrong(errToken.Error(), nil)
+	}
+	c, err := d.tokens.caller(token)
+	if err != nil {
+		return Caller{}, wrong(errToken.Error(), err)
+	}
+	if c.by == byPassword && (d.accounts == nil || !d.accounts.known(c.User)) {
+		return Caller{}, wrong("the account is gone", nil)
+	}
+	return c, nil
+}
+
 // login checks a name and a password.
 func (d *Door) login(user string, password oci.Secret, from netip.Addr) (Caller, error) {
 	if d.accounts == nil {
@@ -115,10 +191,10 @@ func (d *Door) login(user string, password oci.Secret, from netip.Addr) (Caller,
 	hash, known := d.accounts.hash(user)
 	key := d.accounts.sum(user, password, hash)
 	if known && d.accounts.remembered(key) {
-		return Caller{User: user}, nil
+		return Caller{User: user, by: byPassword}, nil
 	}
-	net := network(from)
-	if wait := d.failures.wait(net); wait > 0 {
+	origin := network(from)
+	if wait := d.failures.wait(origin); wait > 0 {
 		return Caller{}, tooMany("too many wrong passwords", wait)
 	}
 	err := d.accounts.compare(key, hash, password, known)
@@ -126,11 +202,11 @@ func (d *Door) login(user string, password oci.Secret, from netip.Addr) (Caller,
 	case errors.Is(err, errBusy):
 		return Caller{}, tooMany(err.Error(), time.Second)
 	case err != nil:
-		d.failures.add(net)
+		d.failures.add(origin)
 		d.log.Info("login refused", slog.String("addr", from.String()))
 		return Caller{}, wrong(err.Error(), nil)
 	}
-	return Caller{User: user}, nil
+	return Caller{User: user, by: byPassword}, nil
 }
 
 func wrong(message string, cause error) error {

@@ -83,13 +83,13 @@ func (c *call) permit() error {
 // refuse says why: a caller who could do more with other credentials is told
 // to bring them, all others that they may not.
 func (c *call) refuse(want access.Rights) error {
-	if c.caller.Anonymous() && c.h.cfg.Door.Knows() {
-		return &loginError{scope: c.scope()}
-	}
 	more := c.caller
 	more.Limits = nil
 	if !c.caller.Covers(c.target.name, want) && c.h.cfg.Access.Allows(more, c.target.name, want) {
 		return &loginError{scope: c.scope(), short: true}
+	}
+	if c.caller.Anonymous() && c.h.cfg.Door.Knows() {
+		return &loginError{scope: c.scope()}
 	}
 	who := "anonymous callers"
 	if !c.caller.Anonymous() {
@@ -168,4 +168,17 @@ func (c *call) challenge(err error) string {
 		b.WriteString(`,error="invalid_token"`)
 	}
 	return b.String()
+}
+
+// Repository returns the repository that clients call by a name: its own, or
+// an upstream's with its registry in front, as in the scope of a token. False
+// means that nobody owns it.
+func (h *Handler) Repository(name string) (ref.Name, bool) {
+	host, path, _ := strings.Cut(name, "/")
+	var ns []string
+	if strings.Contains(host, ":") { // no path can hold a port
+		name, ns = path, []string{host}
+	}
+	t, err := h.table.route(name, ns)
+	return t.name, err == nil
 }

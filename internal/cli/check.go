@@ -84,10 +84,8 @@ func (c *checker) notYet(f file) {
 			c.add(key, hintOf(later("")), "not supported yet")
 		}
 	}
-	refuse("server.external_url", f.Server.ExternalURL != "")
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
-	refuse("auth.token_key", f.Auth.TokenKey != "")
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
 	refuse("prefetch", len(f.Prefetch) > 0)
 	for i, u := range f.Upstream {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"strings"
 
 	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/ref"
@@ -25,10 +26,20 @@ func (c *checker) access(cfg *config, f file) {
 			c.add("auth.htpasswd", hint, "%v", err)
 		}
 	}
+	if cfg.tokenKey = f.Auth.TokenKey; cfg.tokenKey != "" {
+		if err := access.CheckTokenKey(cfg.tokenKey); err != nil {
+			c.add("auth.token_key", "leave it out to have one made, or write one: openssl genpkey -algorithm ed25519", "%v", err)
+		}
+	}
+	if cfg.externalURL = strings.TrimRight(f.Server.ExternalURL, "/"); cfg.externalURL != "" {
+		if err := endpointURL(cfg.externalURL); err != nil {
+			c.fail("server.external_url", err)
+		}
+	}
 	for i, s := range f.Auth.CIDR {
 		cfg.cidr = append(cfg.cidr, c.network(fmt.Sprintf("auth.cidr[%d]", i), s))
 	}
-	if cfg.policy.Nothing() && cfg.htpasswd == "" {
+	if cfg.policy.Nothing() && !cfg.loginPossible() {
 		c.add("auth.anonymous", "name accounts with htpasswd, or let anonymous callers pull", "nobody could do anything: there are no accounts")
 	}
 }

@@ -40,6 +40,8 @@ type config struct {
 	scrub         int64 // bytes a second; 0: none
 	policy        access.Policy
 	htpasswd      string         // "" for none
+	tokenKey      string         // "" where the store keeps one
+	externalURL   string         // without a slash at its end, "" for none
 	cidr          []netip.Prefix // none means everybody
 	upstreams     []upstream
 	steering      steering // how they are reached

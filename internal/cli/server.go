@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/internal/edge"
 	"github.com/entrepot/entrepot/internal/web"
 	"github.com/entrepot/entrepot/registry"
@@ -96,15 +97,14 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics}
-	var err error
-	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
-		return nil, err
-	}
 	door, err := s.door()
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Config{
+	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
+		return nil, err
+	}
+	h, err := registry.New(registry.Config{
 		Routes:     s.routes(),
 		Hosted:     s.store.Vault(),
 		Proxied:    s.pull.proxy,
@@ -115,6 +115,10 @@ func (s *server) assemble() (http.Handler, error) {
 		Log:        s.log,
 		Observe:    o.registry,
 	})
+	if err != nil || !door.Knows() {
+		return h, err
+	}
+	return withTokens(h, access.TokenServer{Door: door, Policy: s.cfg.policy, Resolve: h.Repository}), nil
 }
 
 func (s *server) routes() registry.Routes {

@@ -68,6 +68,7 @@ var owners = map[string][]string{
 	"helm.sh/helm":                        {"document"},
 	"github.com/distribution/reference":   {},
 	"golang.org/x/crypto":                 {"access"},
+	"github.com/go-jose/go-jose":          {"access"},
 
 	// In modules of their own; see modules_test.go.
 	"github.com/google/go-containerregistry": {},
