@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,13 @@ type origin struct {
 	*process
 	*wire
 	direct string // the registry itself, for pushing
+	files  string // its storage
+}
+
+// restart starts the registry again, at the address where it was.
+func (o *origin) restart(t *testing.T) {
+	t.Helper()
+	o.process = startDistribution(t, o.files, strings.TrimPrefix(o.direct, "http://"))
 }
 
 // startOrigin starts an empty distribution v3 registry, without a proxy mode
@@ -40,7 +48,7 @@ http: {addr: "127.0.0.1:0", secret: e2e}
 	p := startProcess(t, "distribution v3", cmd)
 	p.mute = true // the wire says more
 	m := p.log.wait(t, regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`))
-	o := &origin{process: p, direct: "http://" + m[1]}
+	o := &origin{process: p, direct: "http://" + m[1], files: filepath.Join(dir, "data")}
 	o.wire = newWire(t, o.direct)
 	return o
 }
