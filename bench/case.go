@@ -66,6 +66,7 @@ func allCases(o options) []testCase {
 	all = append(all, manifestCases()...)
 	all = append(all, coldCases()...)
 	all = append(all, moveCases()...)
+	all = append(all, carryCases()...)
 	return all
 }
 

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -86,12 +87,9 @@ func below(key string, factor float64, peers []string) []target {
 
 // measure moves the set twice with one tool.
 func (r moveRun) measure(ctx context.Context, b *bench, tool string, _ int) (s sample, err error) {
-	set := r.set(b.options.quick)
-	if !b.filled[set.name] {
-		if err := newFiller(b.origin.addr).push(ctx, set); err != nil {
-			return nil, fmt.Errorf("fill the origin: %w", err)
-		}
-		b.filled[set.name] = true
+	set, err := b.fill(ctx, r.set(b.options.quick))
+	if err != nil {
+		return nil, err
 	}
 	dir := b.newName("target")
 	dst, err := b.startDistribution(ctx, dir, "", true)
@@ -179,8 +177,9 @@ func countRequests(log string, from int64) (requests, read float64, err error) {
 
 // A consumed is what the processes of a tool needed.
 type consumed struct {
-	cpu float64 // seconds, all of them
-	rss float64 // MiB, the largest
+	cpu     float64 // seconds, all of them
+	rss     float64 // MiB, the largest
+	written float64 // bytes, to files
 }
 
 // runTool moves the set of a job.
@@ -228,6 +227,9 @@ func (j job) run(ctx context.Context, argv []string) (consumed, error) {
 	err := cmd.Wait()
 	close(stop)
 	u := consumed{cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), rss: <-peak}
+	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		u.written = float64(r.Oublock) * 512 // getrusage(2) counts in these
+	}
 	if err != nil {
 		return u, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, tail(out.Bytes()))
 	}

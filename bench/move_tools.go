@@ -22,6 +22,7 @@ type job struct {
 var programs = map[string]string{
 	skopeoSync: "skopeo", craneCopy: "crane", craneTuned: "crane",
 	regsync4: "regsync", regsync16: "regsync", regctlCopy: "regctl",
+	skopeoArchive: "skopeo", craneLayout: "crane", relocateAgain: entrepot,
 }
 
 // commands returns what has to be run, and how many of it at once. Images are
