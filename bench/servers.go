@@ -122,7 +122,7 @@ func (b *bench) has(server string) bool {
 	if program == "" {
 		program = server
 	}
-	return server == direct || server == readOnce || b.bin[program] != ""
+	return server == direct || server == readOnce || server == hashOnce || b.bin[program] != ""
 }
 
 // server returns the warm server of that name, and starts it on first use.
