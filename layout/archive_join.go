@@ -78,21 +78,24 @@ func (a *Archive) complete() error {
 		missing = append(missing, n)
 	}
 	if len(missing) > 0 {
-		return oci.Errorf(oci.ErrInvalid, "", "of the %d volumes of the archive %s is missing; %s is volume %d", first.id.Volumes, numbers(missing), first.path, first.id.Volume)
+		return oci.Errorf(oci.ErrInvalid, "", "of the %d volumes of the archive %s; %s is volume %d", first.id.Volumes, numbers(missing), first.path, first.id.Volume)
 	}
 	return nil
 }
 
-// numbers writes at most ten numbers.
+// numbers says which volumes are missing, at most ten of them by their numbers.
 func numbers(all []int) string {
-	s := fmt.Sprintf("volume %d", all[0])
+	if len(all) == 1 {
+		return fmt.Sprintf("volume %d is missing", all[0])
+	}
+	s := fmt.Sprintf("volumes %d", all[0])
 	for i, n := range all[1:] {
 		if i == 9 {
-			return s + fmt.Sprintf(" and %d more", len(all)-10)
+			return s + fmt.Sprintf(" and %d more are missing", len(all)-10)
 		}
 		s += fmt.Sprintf(", %d", n)
 	}
-	return s
+	return s + " are missing"
 }
 
 // readSet reads the manifest of the set and holds the volumes against it.

@@ -116,7 +116,7 @@ func TestVolumesRefused(t *testing.T) {
 	}{
 		"last missing":  {w.Paths[:2], "of the 3 volumes of the archive volume 3 is missing"},
 		"first missing": {w.Paths[1:], "volume 1 is missing"},
-		"one alone":     {w.Paths[1:2], "volume 1, 3 is missing; " + w.Paths[1] + " is volume 2"},
+		"one alone":     {w.Paths[1:2], "volumes 1, 3 are missing; " + w.Paths[1] + " is volume 2"},
 		"foreign":       {[]string{w.Paths[0], foreign.Paths[1], w.Paths[2]}, foreign.Paths[1] + " are of different archives"},
 		"twice":         {[]string{w.Paths[0], w.Paths[1], w.Paths[1], w.Paths[2]}, "are both volume 2"},
 		"cut":           {[]string{w.Paths[0], cut, w.Paths[2]}, "cut.tar: it is cut off"},
