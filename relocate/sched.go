@@ -10,14 +10,14 @@ import (
 // small blobs cost round trips, and memory for what is small; large blobs cost
 // a connection's share of the wire.
 const (
-	imagesAtOnce = 48
-	smallAtOnce  = 48
+	imagesAtOnce = 96
+	smallAtOnce  = 96
 	largeAtOnce  = 8
 )
 
 // smallBlob is up to which size a blob is held in memory on its way, in bytes:
 // it can be sent again without reading it again, and smallAtOnce of them are
-// 12 MiB.
+// 24 MiB.
 const smallBlob = 256 << 10
 
 // hugeBlob is from which size a blob is read in several ranges at once, in

@@ -19,7 +19,8 @@ const (
 	idlePerHost = 64
 	idleInAll   = 512
 	idleFor     = 60 * time.Second
-	bufferSize  = 64 << 10  // bytes, for reading and writing
+	readBuffer  = 16 << 10  // bytes; whoever reads more at once reads past it
+	writeBuffer = 64 << 10  // bytes, of blobs
 	maxHeaders  = 256 << 10 // bytes
 )
 
@@ -42,7 +43,7 @@ type wires struct {
 
 func newWires(cfg ClientConfig, allowPrivate bool) *wires {
 	w := &wires{allowPrivate: allowPrivate}
-	w.api, w.blob = w.transport(cfg), w.transport(cfg)
+	w.api, w.blob = w.transport(cfg, readBuffer), w.transport(cfg, writeBuffer)
 	w.api.Protocols = new(http.Protocols)
 	w.api.Protocols.SetHTTP1(true)
 	w.api.Protocols.SetHTTP2(true)
@@ -54,7 +55,7 @@ func newWires(cfg ClientConfig, allowPrivate bool) *wires {
 	return w
 }
 
-func (w *wires) transport(cfg ClientConfig) *http.Transport {
+func (w *wires) transport(cfg ClientConfig, writes int) *http.Transport {
 	t := &http.Transport{
 		Proxy:                  w.proxy(cfg.Proxy),
 		DialContext:            w.dial(cfg),
@@ -64,8 +65,8 @@ func (w *wires) transport(cfg ClientConfig) *http.Transport {
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        idleFor,
 		MaxResponseHeaderBytes: maxHeaders,
-		ReadBufferSize:         bufferSize,
-		WriteBufferSize:        bufferSize,
+		ReadBufferSize:         readBuffer,
+		WriteBufferSize:        writes,
 	}
 	if cfg.TLS != nil {
 		t.TLSClientConfig = cfg.TLS.Clone()

@@ -57,7 +57,7 @@ type networkConfig struct {
 // The defaults of a networkConfig: a copy is work that nobody sits and waits
 // for (spec/reliability.md, 1).
 const (
-	defaultJobs     = 32
+	defaultJobs     = 64
 	defaultAttempts = 8
 )
 
