@@ -29,13 +29,11 @@ func (h *hasty) now() time.Time {
 	return start.Add(time.Duration(h.ahead.Load()))
 }
 
-// step is how far it goes. The requests that are under way at once must take less
-// than the 1.5 s between the renewal of a token and its end.
-const step = 10 * time.Millisecond
-
-// follow lets the clock go with the requests to a registry.
+// follow lets the clock go with the requests to a registry. Those that are under
+// way at once must take less than the 1.5 s between the renewal of a token and
+// its end.
 func (h *hasty) follow(reg *regtest.Registry) {
-	reg.On(regtest.Match{If: func(regtest.Entry) bool { h.ahead.Add(int64(step)); return false }}, regtest.Fault{})
+	reg.On(regtest.Match{If: func(regtest.Entry) bool { h.ahead.Add(int64(10 * time.Millisecond)); return false }}, regtest.Fault{})
 }
 
 // shortLived makes tokens that live 5 s.
@@ -170,7 +168,9 @@ func TestAllFaults(t *testing.T) {
 		reg.On(regtest.Match{Kind: regtest.Blob, Method: "GET", If: some(0.01, seed+20)}, regtest.ResetAt(10_000))
 		reg.On(regtest.Match{After: 100, Times: 2}, regtest.Busy("1"))
 	}
-	b.run(b.config(), pairs...)
+	cfg := b.config()
+	cfg.Jobs = 16 // see follow
+	b.run(cfg, pairs...)
 	b.dst.SetAuth(regtest.Auth{})
 	b.dst.Clear()
 	b.connect(quick)

@@ -31,6 +31,7 @@ const (
 	ClassBroken   Class = "broken"   // the connection broke
 	ClassGarbage  Class = "garbage"  // what came is not HTTP
 	ClassPaused   Class = "paused"   // not sent: the host asked for a pause
+	ClassAuth     Class = "auth"     // not sent: the token that it needs is not to be had
 	ClassCanceled Class = "canceled" // the caller gave up
 	ClassSource   Class = "source"   // the content to send could not be read
 )

@@ -63,11 +63,11 @@ func timedOut(err error) bool {
 // attempt does an exchange once; once more where the answer asks for
 // credentials that are to be had.
 func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, error) {
-	auth, err := e.auth.header(ctx, x)
-	if err != nil {
-		return nil, err
-	}
-	res, own, err := e.follow(ctx, x, auth)
+	var auth string
+	res, own, err := e.follow(ctx, x, func(ctx context.Context) (_ string, err error) {
+		auth, err = e.auth.header(ctx, x)
+		return auth, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, err
 		untold = err
 		if again != "" {
 			discard(res)
-			if res, own, err = e.follow(ctx, x, again); err != nil {
+			if res, own, err = e.follow(ctx, x, func(context.Context) (string, error) { return again, nil }); err != nil {
 				return nil, err
 			}
 		}
@@ -96,13 +96,13 @@ func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, err
 // follow sends a request and follows its redirects by hand: credentials stay
 // behind at the first hop that leaves the origin, and do not come back. It
 // reports whether the answer is the endpoint's own.
-func (e *Endpoint) follow(ctx context.Context, x exchange, auth string) (res *http.Response, own bool, err error) {
+func (e *Endpoint) follow(ctx context.Context, x exchange, authorize func(context.Context) (string, error)) (res *http.Response, own bool, err error) {
 	u := x.url
 	own = sameOrigin(e.base, u)
 	for hop := 0; ; hop++ {
 		w := wire{label: e.cfg.Label, kind: x.kind, method: x.method, url: u, header: x.header, own: own, body: x.body, over: e.wires(own)}
 		if own {
-			w.auth, w.extra = auth, e.cfg.Header
+			w.authorize, w.extra = authorize, e.cfg.Header
 		}
 		if res, err = e.client.send(ctx, w); err != nil || !isRedirect(res) {
 			return res, own, err

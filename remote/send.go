@@ -30,10 +30,14 @@ type wire struct {
 	url    *url.URL
 	header http.Header // besides those that every request has; not changed
 	auth   string      // the Authorization, "" for none; the caller has passed it through the gate
-	own    bool        // the URL is the endpoint's own, not one that it sent us to
-	body   *payload    // nil for none
-	extra  http.Header // that the endpoint's own origin is sent besides; what the request itself sets goes before
-	over   *wires
+	// authorize, where it is not nil, returns the Authorization when it is this
+	// request's turn: a short-lived token could end while it waits.
+	authorize func(context.Context) (string, error)
+
+	own   bool        // the URL is the endpoint's own, not one that it sent us to
+	body  *payload    // nil for none
+	extra http.Header // that the endpoint's own origin is sent besides; what the request itself sets goes before
+	over  *wires
 }
 
 // A payload is content to send.
@@ -51,6 +55,13 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	if err := rec.enter(ctx); err != nil {
 		rec.finish(ClassPaused, 0)
 		return nil, err
+	}
+	if w.authorize != nil {
+		var err error
+		if w.auth, err = w.authorize(ctx); err != nil {
+			rec.finish(ClassAuth, 0)
+			return nil, err
+		}
 	}
 	own, cancel := context.WithCancelCause(ctx)
 	dog := newWatchdog(cancel)

@@ -81,7 +81,7 @@ func (n *networkFlags) network(v *view, cfg networkConfig, env Env) (*network, e
 		Jobs:      cfg.jobs,
 		Log:       cfg.log,
 		Observe: func(e remote.Event) {
-			if e.Class != remote.ClassPaused {
+			if e.Class != remote.ClassPaused && e.Class != remote.ClassAuth {
 				w.requests.Add(1)
 			}
 		},
