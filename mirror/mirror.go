@@ -24,6 +24,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -77,6 +78,11 @@ type Config struct {
 	// progress. 0 means 8.
 	Attempts int
 
+	// Alone says that the original may be out of reach for good, as it is
+	// behind an air gap: what a mirror said of referrers then counts, with a
+	// warning. Otherwise nothing is called none that the original may have.
+	Alone bool
+
 	// Observe, if not nil, is told of every [Event]. It is called from many
 	// goroutines and must return fast.
 	Observe func(Event)
@@ -89,6 +95,7 @@ type Mirror struct {
 	log      *slog.Logger
 	health   memory[string]   // of places that failed: label
 	rejected memory[rejected] // of places that gave wrong bytes
+	alone    sync.Map         // :: host that a warning was about → true, see Config.Alone
 }
 
 var (

@@ -1,9 +1,11 @@
 package mirror_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -336,6 +338,29 @@ func TestEmptyReferrers(t *testing.T) {
 	full.On(regtest.Match{}, regtest.Down())
 	if _, err := m.Referrers(t.Context(), name, img.Digest, ""); !errors.Is(err, oci.ErrUnavailable) {
 		t.Errorf("the original is down: %v, want unavailable", err)
+	}
+}
+
+// TestReferrersAlone holds that behind an air gap the word of a mirror counts,
+// of one without the API too, and that this is told once.
+func TestReferrersAlone(t *testing.T) {
+	bare, gone := regtest.NewMemory("a", nil), regtest.NewMemory("original", nil)
+	gone.On(regtest.Match{}, regtest.Down())
+	img := gone.AddImage(path, regtest.Image{})
+	var said bytes.Buffer
+	m := mirror.New(mirror.Config{Alone: true, Log: slog.New(slog.NewTextHandler(&said, nil)), Plan: func(_ mirror.Op, r ref.Ref) ([]mirror.Place, error) {
+		return []mirror.Place{{Reader: bare, Name: r.Name, Label: "a", Tags: true}, {Reader: gone, Name: r.Name, Label: "original", Tags: true}}, nil
+	}})
+	for range 2 {
+		if got, err := m.Referrers(t.Context(), name, img.Digest, ""); err != nil || len(got) != 0 {
+			t.Errorf("none at the mirror: %v, %v", got, err)
+		}
+		if _, err := m.Subjects(t.Context(), name, img.Digest); !errors.Is(err, oci.ErrUnsupported) {
+			t.Errorf("no API at the mirror: %v, want unsupported", err)
+		}
+	}
+	if n := strings.Count(said.String(), "level=WARN"); n != 1 {
+		t.Errorf("%d warnings, want 1:\n%s", n, &said)
 	}
 }
 

@@ -62,7 +62,7 @@ func (t *transferFlags) open(env Env) (*transfer, error) {
 		x.close()
 		return nil, err
 	}
-	x.cfg.Source = mirror.New(mirror.Config{Plan: x.source.plan, Log: cfg.Log})
+	x.cfg.Source = mirror.New(mirror.Config{Plan: x.source.plan, Alone: true, Log: cfg.Log})
 	x.cfg.Target = registries{x.target}
 	x.cfg.Requests = func() (int64, int64) { return x.source.requests.Load(), x.target.requests.Load() }
 	return x, nil
