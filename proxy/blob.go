@@ -50,6 +50,9 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 			continue
 		}
 		b, err := p.follow(ctx, o, &pol, k, off, mine)
+		if err == errFull {
+			return p.around(ctx, o, k, off)
+		}
 		if err != errAgain {
 			return b, err
 		}

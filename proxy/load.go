@@ -117,10 +117,9 @@ func (t *try) fail(ctx context.Context, err error) (again bool, shown error) {
 func (t *try) open(ctx context.Context) error {
 	f := t.f
 	for range 2 {
-		spool, err := f.p.cache.Spool(f.key.digest, f.claim)
+		spool, err := f.p.spool(ctx, f.key, f.claim)
 		if err != nil {
-			f.p.storeError("make room for blob", f.key.name, err)
-			return broken(err)
+			return err
 		}
 		t.spool = spool
 		if err := t.takeUp(); err != nil {
@@ -230,11 +229,10 @@ func (t *try) fits() bool {
 func (t *try) resize() error {
 	t.end("discard partial blob", t.spool.Discard)
 	t.spool.Release()
-	spool, err := t.f.p.cache.Spool(t.f.key.digest, t.size)
+	spool, err := t.f.p.spool(t.f.p.filling, t.f.key, t.size)
 	if err != nil {
 		t.body.Close()
-		t.f.p.storeError("make room for blob", t.f.key.name, err)
-		return broken(err)
+		return err
 	}
 	t.spool = spool
 	return nil
@@ -245,6 +243,11 @@ func (t *try) write(b []byte) error {
 		return fmt.Errorf("%w: more than the %d bytes that were said", oci.ErrMismatch, t.size)
 	}
 	n, err := t.spool.Write(b)
+	if full(err) && t.f.p.cache.MakeRoom(t.f.p.filling, max(t.size-t.spool.Size(), 0)+roomToSpare) == nil {
+		var m int
+		m, err = t.spool.Write(b[n:])
+		n += m
+	}
 	t.f.read += int64(n)
 	t.stall.Reset(maxStall)
 	if err != nil && !mismatched(err) {

@@ -418,11 +418,15 @@ func (c *Cache) quarantine(k Key, why error) {
 // -1 where nobody said. Where an earlier fill was kept, its bytes are there
 // already: Size is then more than 0. The caller sees to it that there is one
 // spool for a digest at a time, and ends and releases it. A disk without room
-// for the size is ErrUnavailable and syscall.ENOSPC.
+// for the size, or a blob that is larger than the whole cache may be, is
+// ErrUnavailable and syscall.ENOSPC.
 func (c *Cache) Spool(d oci.Digest, size int64) (*Spool, error) {
 	k, err := cacheBlobKey(d)
 	if err != nil {
 		return nil, err
+	}
+	if limit := c.store.cfg.Limits.MaxBytes; limit > 0 && size > limit {
+		return nil, errTooBig
 	}
 	return c.store.spool(d, size, k, true)
 }

@@ -65,6 +65,9 @@ func (s *Store) Evict(ctx context.Context, e Eviction) (Sum, error) {
 // errNoRoom says that not enough could be evicted.
 var errNoRoom error = &oci.Error{Kind: oci.ErrUnavailable, Message: "the disk is full, and there is too little to evict", Err: syscall.ENOSPC}
 
+// errTooBig refuses a blob for which even an empty cache has no room.
+var errTooBig error = &oci.Error{Kind: oci.ErrUnavailable, Message: "the blob is larger than the cache may be", Err: syscall.ENOSPC}
+
 // MakeRoom evicts until so many bytes more fit on the disk. Where that cannot be
 // reached it evicts nothing; the error is then ErrUnavailable and ENOSPC.
 func (c *Cache) MakeRoom(ctx context.Context, bytes int64) error {
