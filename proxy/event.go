@@ -25,6 +25,10 @@ const (
 	// EventPart: a part of a blob was fetched by a request beside that of its
 	// fill, ahead of it. Bytes is set; they count in EventFill too.
 	EventPart EventKind = "part"
+	// EventWarm: an image of KeepWarm is up to date (Err is nil), or could not be
+	// brought up to date. Result is Miss where something had to be fetched;
+	// Scarce says that it was left alone to spare the upstream.
+	EventWarm EventKind = "warm"
 	// EventStoreError: the cache could not store or read something. Err is
 	// set.
 	EventStoreError EventKind = "store_error"
@@ -53,6 +57,7 @@ type Event struct {
 	Kept     int64         // bytes of a fill that an earlier one had left
 	Duration time.Duration // of a fill, until its bytes were verified
 	Ahead    bool          // a fill that no client had asked for when it started
+	Scarce   bool          // nothing was asked, as few requests are left
 	Err      error
 }
 

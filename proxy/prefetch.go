@@ -125,7 +125,7 @@ func (a *prefetcher) room(size int64) bool {
 // cannot be had.
 func (a *prefetcher) start(w wanted) {
 	p := a.p
-	if w.size > p.cfg.prefetchBytes() || p.isStored(w.key.digest) || p.refusedBlob(w.key) != nil {
+	if w.size > p.cfg.prefetchBytes() || p.scarce(w.key.name.Host) || p.isStored(w.key.digest) || p.refusedBlob(w.key) != nil {
 		return
 	}
 	a.mu.Lock() // held until the size is noted, so that unloaded finds it

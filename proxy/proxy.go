@@ -75,6 +75,10 @@ type Config struct {
 	// Observe is told of every request and fill, for metrics. It is called
 	// from several goroutines and must not block. Nil means nobody listens.
 	Observe func(Event)
+	// Scarce reports whether an upstream has few requests left for us. Those are
+	// for clients: nothing is then fetched ahead of them. It is called from
+	// several goroutines. Nil means that none ever has.
+	Scarce func(upstream string) bool
 	// PrefetchFills is how many fills may run at once before no further one is
 	// started ahead of the clients. 0 means 6, a negative value means that
 	// blobs are fetched only when a client asks.

@@ -67,6 +67,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 	}
 	cfg.hosted = c.hosted(f.Hosted.Repositories, cfg.upstreams)
 	cfg.archives = c.archives(f.Archive)
+	cfg.prefetch = c.prefetch(f.Prefetch, cfg.upstreams)
 	for i, h := range cfg.externalHosts {
 		if slices.ContainsFunc(cfg.upstreams, func(u upstream) bool { return u.name == h }) {
 			c.add(fmt.Sprintf("server.external_hosts[%d]", i), "", "%s is the name of an upstream", h)
@@ -87,7 +88,6 @@ func (c *checker) notYet(f file) {
 	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
-	refuse("prefetch", len(f.Prefetch) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
 		refuse(at+"pass_redirects", u.PassRedirects)

@@ -48,6 +48,7 @@ type config struct {
 	hosted        []string // patterns of names that are ours; none means that nothing is
 	sparse        bool
 	archives      []archiveTable
+	prefetch      []prefetch
 }
 
 // An upstream is one [[upstream]] table.

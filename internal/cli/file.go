@@ -13,15 +13,21 @@ import (
 
 // A file is entrepot.toml as it is written. What it means is a [config].
 type file struct {
-	Rules    []string         `toml:"rules"`
-	Server   fileServer       `toml:"server"`
-	Storage  fileStorage      `toml:"storage"`
-	Auth     fileAuth         `toml:"auth"`
-	Access   []fileAccess     `toml:"access"`
-	Upstream []fileUpstream   `toml:"upstream"`
-	Hosted   fileHosted       `toml:"hosted"`
-	Prefetch []map[string]any `toml:"prefetch"`
-	Archive  []fileArchive    `toml:"archive"`
+	Rules    []string       `toml:"rules"`
+	Server   fileServer     `toml:"server"`
+	Storage  fileStorage    `toml:"storage"`
+	Auth     fileAuth       `toml:"auth"`
+	Access   []fileAccess   `toml:"access"`
+	Upstream []fileUpstream `toml:"upstream"`
+	Hosted   fileHosted     `toml:"hosted"`
+	Prefetch []filePrefetch `toml:"prefetch"`
+	Archive  []fileArchive  `toml:"archive"`
+}
+
+type filePrefetch struct {
+	References []string `toml:"references"`
+	Semver     string   `toml:"semver"`
+	Interval   scalar   `toml:"interval"`
 }
 
 type fileArchive struct {

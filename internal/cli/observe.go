@@ -13,7 +13,10 @@ import (
 )
 
 // An observer turns the rooms' events into metrics.
-type observer struct{ metrics *web.Metrics }
+type observer struct {
+	metrics   *web.Metrics
+	allowance *allowance // nil where nobody wants to know
+}
 
 func (o observer) registry(e registry.Event) {
 	o.metrics.Request(web.Request{Op: e.Op, Upstream: e.Name.Host, Result: string(e.Result), Code: e.Status, Bytes: e.Sent})
@@ -23,6 +26,9 @@ func (o observer) remote(e remote.Event) {
 	o.metrics.UpstreamRequest(web.UpstreamRequest{Upstream: labelOwner(e.Endpoint), Kind: string(e.Kind), Code: e.Code, Bytes: e.Bytes})
 	if e.Remaining >= 0 {
 		o.metrics.Remaining(labelOwner(e.Endpoint), e.Remaining)
+		if o.allowance != nil {
+			o.allowance.note(labelOwner(e.Endpoint), e.Remaining)
+		}
 	}
 }
 
@@ -36,6 +42,19 @@ func (o observer) proxy(e proxy.Event) {
 	switch e.Kind {
 	case proxy.EventMismatch:
 		o.metrics.Mismatch(e.Upstream)
+	case proxy.EventPart:
+		o.metrics.Part(e.Upstream)
+	case proxy.EventWarm:
+		result := "same"
+		switch {
+		case e.Scarce:
+			result = "spared"
+		case e.Err != nil:
+			result = "failed"
+		case e.Result == oci.Miss:
+			result = "fetched"
+		}
+		o.metrics.Prefetch(e.Upstream, result)
 	case proxy.EventFill:
 		result := "done"
 		switch {

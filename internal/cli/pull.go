@@ -36,7 +36,7 @@ func newPull(cfg config, cache *store.Cache, o observer, instance string, log *s
 	up := mirror.New(mirror.Config{Plan: places.plan, Log: log, Observe: o.mirror})
 	return &pull{
 		client: client, places: places, mirror: up,
-		proxy: proxy.New(up, cache, proxy.Config{Policy: newPolicies(cfg.upstreams, places.who).of, Log: log, Observe: o.proxy}),
+		proxy: proxy.New(up, cache, proxy.Config{Policy: newPolicies(cfg.upstreams, places.who).of, Log: log, Observe: o.proxy, Scarce: o.allowance.scarce}),
 	}, nil
 }
 

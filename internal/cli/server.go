@@ -67,7 +67,7 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 		return nil, err
 	}
 	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Version: readVersion().Version})
-	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Observe: observer{s.metrics}.store})
+	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Observe: observer{metrics: s.metrics}.store})
 	if err != nil {
 		return nil, errors.Join(storeError(err, cfg.storage), s.archives.close())
 	}
@@ -96,7 +96,7 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 // assemble puts the rooms together.
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
-	o := observer{s.metrics}
+	o := observer{s.metrics, newAllowance(time.Now)}
 	door, err := s.door()
 	if err != nil {
 		return nil, err
@@ -176,6 +176,7 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
 	g.Go(func() error { s.followSignals(ctx, r); return nil })
 	s.background.Go(func() { s.collectAlways(ctx) })
+	s.background.Go(func() { s.keepWarm(ctx) })
 	g.Go(func() error { s.followCertificate(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke

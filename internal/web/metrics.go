@@ -38,6 +38,8 @@ type Metrics struct {
 	fills            family[fillKey]
 	fillSeconds      *prometheus.HistogramVec
 	resumes          family[string]
+	parts            family[string]
+	prefetches       family[fillKey]
 	mismatches       family[string]
 	keeping          keeping
 	inFlight         prometheus.Gauge
@@ -139,6 +141,9 @@ func (m *Metrics) registerFills(r prometheus.Registerer) {
 	}, []string{"upstream"})
 	r.MustRegister(m.fillSeconds)
 	m.resumes.init(byUpstream(counters(r, "entrepot_resumes_total", "Broken downloads that went on where they had stopped.", "upstream")))
+	m.parts.init(byUpstream(counters(r, "entrepot_parts_total", "Parts of blobs that were fetched beside the connection of their download.", "upstream")))
+	prefetches := counters(r, "entrepot_prefetches_total", "Images that are kept in the cache, each time that they were looked after, by how it went.", "upstream", "result")
+	m.prefetches.init(func(k fillKey) prometheus.Counter { return prefetches.WithLabelValues(k.upstream, k.result) })
 	m.mismatches.init(byUpstream(counters(r, "entrepot_digest_mismatches_total", "Downloads that were thrown away because they were not what their digest says.", "upstream")))
 }
 
@@ -186,6 +191,14 @@ func (m *Metrics) Fill(f Fill) {
 
 // Resume counts a download that went on where it had stopped.
 func (m *Metrics) Resume(upstream string) { m.resumes.of(m.upstream(upstream)).Inc() }
+
+// Part counts a part of a blob that was fetched beside its download.
+func (m *Metrics) Part(upstream string) { m.parts.of(m.upstream(upstream)).Inc() }
+
+// Prefetch counts an image that was looked after; result is one of a fixed set.
+func (m *Metrics) Prefetch(upstream, result string) {
+	m.prefetches.of(fillKey{m.upstream(upstream), result}).Inc()
+}
 
 // Mismatch counts content that was not what its digest says.
 func (m *Metrics) Mismatch(upstream string) { m.mismatches.of(m.upstream(upstream)).Inc() }
