@@ -1,6 +1,7 @@
 package access
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,6 +21,9 @@ type DoorConfig struct {
 	// file is read again when it changes; where it cannot be used then, the
 	// accounts from before stay.
 	Htpasswd string
+	// Certificates says that TLS asks for client certificates, and has verified
+	// those that there are: the caller is then who the certificate names.
+	Certificates bool
 	// CIDR are the networks that may connect at all; none means everybody.
 	CIDR []netip.Prefix
 	// TokenKey names the file of the key of our own tokens, which [MakeTokenKey]
@@ -43,7 +47,8 @@ type Door struct {
 	cidr     []netip.Prefix
 	accounts *accounts // nil where there are none
 	tokens   *tokens   // nil where there are none
-	url      string    // "" where it is not known
+	certs    bool
+	url      string // "" where it is not known
 	hosts    []string
 	failures failures
 	log      *slog.Logger
@@ -55,7 +60,7 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{cidr: cfg.CIDR, url: cfg.ExternalURL, hosts: cfg.External, log: cfg.Log, failures: failures{until: map[netip.Prefix]time.Time{}}}
+	d := &Door{certs: cfg.Certificates, cidr: cfg.CIDR, url: cfg.ExternalURL, hosts: cfg.External, log: cfg.Log, failures: failures{until: map[netip.Prefix]time.Time{}}}
 	if cfg.Htpasswd != "" {
 		var err error
 		if d.accounts, err = openAccounts(cfg.Htpasswd, cfg.Log); err != nil {
@@ -76,7 +81,7 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 
 // Knows reports whether there are any accounts: whether somebody who is
 // refused could come back with credentials.
-func (d *Door) Knows() bool { return d != nil && d.accounts != nil }
+func (d *Door) Knows() bool { return d != nil && (d.accounts != nil || d.certs) }
 
 // Realm is the URL at which the sender of a request gets tokens, "" where there
 // is none that can be told him.
@@ -141,9 +146,12 @@ func address(remote string) netip.Addr {
 // ErrUnauthorized where its credentials are wrong, and of kind ErrUnavailable
 // with the code TOOMANYREQUESTS where they were not looked at.
 func (d *Door) Caller(r *http.Request) (Caller, error) {
-	given := r.Header["Authorization"]
-	if given == nil || !d.Knows() {
+	if !d.Knows() {
 		return Caller{}, nil
+	}
+	given := r.Header["Authorization"]
+	if given == nil {
+		return d.certified(r.TLS)
 	}
 	if len(given) > 1 {
 		return Caller{}, wrong("there is more than one Authorization header", nil)
@@ -160,9 +168,36 @@ func (d *Door) Caller(r *http.Request) (Caller, error) {
 	case !ok:
 		return Caller{}, wrong("the Authorization header is malformed", nil)
 	case user == "" && password == "":
-		return Caller{}, nil // podman without an account
+		return d.certified(r.TLS) // podman without an account
 	}
 	return d.login(user, oci.NewSecret(password), address(r.RemoteAddr))
+}
+
+// certified returns whom a client certificate names: its common name or, where
+// it has none, the first of its alternative names.
+func (d *Door) certified(state *tls.ConnectionState) (Caller, error) {
+	if !d.certs || state == nil || len(state.VerifiedChains) == 0 {
+		return Caller{}, nil
+	}
+	cert := state.VerifiedChains[0][0]
+	names := append([]string{cert.Subject.CommonName}, cert.DNSNames...)
+	names = append(names, cert.EmailAddresses...)
+	for _, u := range cert.URIs {
+		names = append(names, u.String())
+	}
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		if err := checkUser(name); err != nil {
+			return Caller{}, wrong("the client certificate names no user", err)
+		}
+		return Caller{User: name}, nil
+	}
+	return Caller{}, wrong("the client certificate names nobody", nil)
 }
 
 // byPassword is how an account of the htpasswd file logs in.

@@ -85,7 +85,6 @@ func (c *checker) notYet(f file) {
 			c.add(key, hintOf(later("")), "not supported yet")
 		}
 	}
-	refuse("server.client_ca", f.Server.ClientCA != "")
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
 	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
 	for i, u := range f.Upstream {

@@ -36,6 +36,9 @@ func (c *checker) access(cfg *config, f file) {
 			c.fail("server.external_url", err)
 		}
 	}
+	if cfg.clientCA = f.Server.ClientCA; cfg.clientCA != "" && f.Server.TLSCert == "" {
+		c.add("server.client_ca", "add tls_cert and tls_key", "client certificates need TLS")
+	}
 	for i, s := range f.Auth.CIDR {
 		cfg.cidr = append(cfg.cidr, c.network(fmt.Sprintf("auth.cidr[%d]", i), s))
 	}

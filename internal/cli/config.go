@@ -41,6 +41,7 @@ type config struct {
 	policy        access.Policy
 	htpasswd      string         // "" for none
 	tokenKey      string         // "" where the store keeps one
+	clientCA      string         // "" where no client certificates are asked for
 	externalURL   string         // without a slash at its end, "" for none
 	cidr          []netip.Prefix // none means everybody
 	upstreams     []upstream

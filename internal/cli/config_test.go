@@ -196,6 +196,7 @@ func TestConfigErrors(t *testing.T) {
 		"number as duration":  {"[server]\ndrain = 30", `entrepot.toml:2: server.drain: "30" is no time`, `write it as "90s"`},
 		"negative duration":   {"[server]\ndrain = '-3s'", `entrepot.toml:2: server.drain: "-3s" is less than nothing`, ""},
 		"host":                {"[server]\nexternal_hosts = [\n 'a.example',\n 'https://b.example',\n]", `entrepot.toml:4: server.external_hosts: "https://b.example" is no host`, ""},
+		"client_ca alone":     {"[server]\nclient_ca = 'ca.pem'", `entrepot.toml:2: server.client_ca: client certificates need TLS`, "tls_cert"},
 		"half of TLS":         {"[server]\ntls_key = 'k'", `entrepot.toml:1: server.tls_cert: tls_cert and tls_key go together`, ""},
 		"s3":                  {"[storage]\nurl = 's3://bucket'", `entrepot.toml:2: storage.url: storage on S3 is not supported yet`, "leave it out"},
 		"other storage":       {"[storage]\nurl = 'gs://bucket'", `entrepot.toml:2: storage.url: storage "gs://": only file:// and paths are known`, ""},

@@ -14,7 +14,7 @@ const tokenKeyFile = "token.key"
 // door makes what finds out who calls. The store's directory has to be there.
 func (s *server) door() (*access.Door, error) {
 	cfg := access.DoorConfig{
-		Htpasswd: s.cfg.htpasswd, CIDR: s.cfg.cidr, TokenKey: s.cfg.tokenKey,
+		Htpasswd: s.cfg.htpasswd, Certificates: s.cfg.clientCA != "", CIDR: s.cfg.cidr, TokenKey: s.cfg.tokenKey,
 		ExternalURL: s.cfg.externalURL, External: s.cfg.externalHosts, Log: s.log,
 	}
 	if s.cfg.loginPossible() && cfg.TokenKey == "" {
@@ -34,7 +34,7 @@ func (s *server) door() (*access.Door, error) {
 }
 
 // loginPossible reports whether anybody can be more than anonymous.
-func (c config) loginPossible() bool { return c.htpasswd != "" }
+func (c config) loginPossible() bool { return c.htpasswd != "" || c.clientCA != "" }
 
 // withTokens gives the path of tokens to their server and everything else to the
 // registry, which gets the ResponseWriter as it is.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -21,7 +22,17 @@ func (s *server) loadTLS() (*tls.Config, error) {
 	if s.cert, err = edge.LoadCertificate(s.cfg.tlsCert, s.cfg.tlsKey); err != nil {
 		return nil, failure(fmt.Errorf("read TLS certificate: %w", err), "tls_cert and tls_key are PEM files, the certificate first and its chain after it")
 	}
-	return &tls.Config{GetCertificate: s.cert.Get, MinVersion: tls.VersionTLS12}, nil
+	cfg := &tls.Config{GetCertificate: s.cert.Get, MinVersion: tls.VersionTLS12}
+	if s.cfg.clientCA == "" {
+		return cfg, nil
+	}
+	// Only these: what the system trusts says nothing about who may call.
+	cfg.ClientCAs = x509.NewCertPool()
+	if err := addCA(cfg.ClientCAs, s.cfg.clientCA, ""); err != nil {
+		return nil, failure(fmt.Errorf("read client_ca: %w", err), "client_ca is a PEM file with the certificates of authorities")
+	}
+	cfg.ClientAuth = tls.VerifyClientCertIfGiven
+	return cfg, nil
 }
 
 // followCertificate takes another certificate when its files change, until ctx
