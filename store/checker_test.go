@@ -17,10 +17,12 @@ import (
 // returns what it finds broken of the invariants I1 to I3 of the package
 // comment, and of what follows from them.
 func check(dir string) error {
-	c := checker{dir: dir, pins: map[string]bool{}, blobs: map[string]int64{}}
+	c := checker{dir: dir, pins: map[string]bool{}, blobs: map[string]int64{}, gone: map[string]bool{}}
 	for prefix, visit := range map[string]func(rel string){"c/b/": c.blob, "v/b/": c.blob} {
 		c.walk(prefix, visit)
 	}
+	c.walk("v/c/", c.marker)
+	c.walk("trash/b/", c.trash)
 	c.walk("v/m/", c.pin)
 	c.walk("v/t/", c.tag)
 	c.walk("v/l/", c.link)
@@ -32,6 +34,7 @@ type checker struct {
 	bad   []error
 	blobs map[string]int64 // :: name of a blob below v/b → its size
 	pins  map[string]bool  // :: repository and manifest → pinned
+	gone  map[string]bool  // :: name of a blob that was condemned or collected → true
 }
 
 func (c *checker) fail(rel, format string, args ...any) {
@@ -135,6 +138,22 @@ func (c *checker) tag(rel string) {
 	}
 }
 
+func (c *checker) marker(rel string) {
+	i, ok := parseIncarnation(rel)
+	if !ok {
+		c.fail(rel, "not a mark's name")
+	}
+	c.gone[i.digest.Encoded()+"."+string(i.inc)] = true
+}
+
+func (c *checker) trash(rel string) {
+	_, i, ok := parseTrash(rel)
+	if !ok {
+		c.fail(rel, "not a name of the trash")
+	}
+	c.gone[i.digest.Encoded()+"."+string(i.inc)] = true
+}
+
 func (c *checker) link(rel string) {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(rel, "v/l/"), "/_l/")
 	name, i, _ := strings.Cut(rest, "/")
@@ -142,7 +161,7 @@ func (c *checker) link(rel string) {
 	i, _, _ = strings.Cut(i, ".")
 	if err != nil || !validInc(i) {
 		c.fail(rel, "not a link's name")
-	} else if _, ok := c.blobs[d.Encoded()+"."+i]; !ok {
+	} else if _, ok := c.blobs[d.Encoded()+"."+i]; !ok && !c.gone[d.Encoded()+"."+i] {
 		c.fail(rel, "links to nothing")
 	}
 }

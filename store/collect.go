@@ -137,10 +137,14 @@ func (c *collector) tidy(ctx context.Context, pins int64) error {
 	if err := c.removeMarkers(ctx); err != nil {
 		return err
 	}
-	if err := c.purge(ctx); err != nil {
+	old, err := c.readTrash(ctx)
+	if err != nil {
 		return err
 	}
 	if err := c.removeLinks(ctx); err != nil {
+		return err
+	}
+	if err := c.purge(ctx, old); err != nil {
 		return err
 	}
 	return c.writeBaseline(ctx, baseline{Pins: pins, At: c.v.store.cfg.now().UTC().Truncate(time.Second)})

@@ -181,7 +181,7 @@ func (c *collector) removeLinks(ctx context.Context) error {
 			continue
 		}
 		if _, ok := c.blobs[c.hash(i)]; ok {
-			continue // it is there, or was when we came and may be in the trash
+			continue // it is there, or in the trash
 		}
 		gone, err := c.gone(ctx, i)
 		if err != nil {
@@ -247,13 +247,14 @@ func (s *Store) trashed(ctx context.Context, d oci.Digest) bool {
 	return false
 }
 
-// purge removes what is in the trash for too long. What is younger is noted, so
-// that its links stay.
-func (c *collector) purge(ctx context.Context) error {
+// readTrash returns what is in the trash for too long. What is younger is
+// noted, so that its links stay.
+func (c *collector) readTrash(ctx context.Context) ([]Entry, error) {
 	now := c.v.store.cfg.now()
+	var old []Entry
 	for e, err := range c.b.List(ctx, trashPrefix, "", true) {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		at, i, ok := parseTrash(e.Key)
 		if !ok {
@@ -263,11 +264,18 @@ func (c *collector) purge(ctx context.Context) error {
 			c.blobs[c.hash(i)] = struct{}{}
 			continue
 		}
+		old = append(old, e)
+	}
+	return old, nil
+}
+
+// purge removes it for good, after its links.
+func (c *collector) purge(ctx context.Context, old []Entry) error {
+	for _, e := range old {
 		info, err := e.Info()
-		if err != nil && !errors.Is(err, oci.ErrNotFound) {
-			return err
+		if err == nil {
+			err = c.b.Delete(ctx, Key(e.Key))
 		}
-		err = c.b.Delete(ctx, Key(e.Key))
 		if errors.Is(err, oci.ErrNotFound) {
 			continue
 		}

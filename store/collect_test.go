@@ -100,7 +100,7 @@ func TestCollect(t *testing.T) {
 	if err := check(dir); err != nil {
 		t.Error(err)
 	}
-	if left := files2(t, dir, "v/c", "trash"); len(left) > 0 {
+	if left := filesBelow(t, dir, "v/c", "trash"); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -124,7 +124,11 @@ func whole(ctx context.Context, v *Vault, r ref.Ref) error {
 		return err
 	}
 	for _, b := range links.Blobs() {
-		if _, err := v.Stat(ctx, r.Name, b.Digest); err != nil {
+		blob, err := v.Blob(ctx, r.Name, b.Digest, 0)
+		if err != nil {
+			return err
+		}
+		if err := blob.Body.Close(); err != nil {
 			return err
 		}
 	}
@@ -136,8 +140,8 @@ func whole(ctx context.Context, v *Vault, r ref.Ref) error {
 	return nil
 }
 
-// files2 returns the files below some directories of a store.
-func files2(t *testing.T, dir string, below ...string) []string {
+// filesBelow returns the files below some directories of a store.
+func filesBelow(t *testing.T, dir string, below ...string) []string {
 	t.Helper()
 	var all []string
 	for _, b := range below {
@@ -188,12 +192,12 @@ func TestCollectBreakers(t *testing.T) {
 			pushBlob(t, v, app, "of no manifest")
 			pass(25 * time.Hour)
 			c.spoil(t, v, b)
-			before := files2(t, dir, "v/b", "v/m", "v/l", "v/t")
+			before := filesBelow(t, dir, "v/b", "v/m", "v/l", "v/t")
 			_, err := v.Collect(t.Context(), Collection{})
 			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrRefused) != c.forced {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if after := files2(t, dir, "v/b", "v/m", "v/l", "v/t"); !slices.Equal(after, before) {
+			if after := filesBelow(t, dir, "v/b", "v/m", "v/l", "v/t"); !slices.Equal(after, before) {
 				t.Errorf("it has removed something:\n%s", cmp.Diff(before, after))
 			}
 			b.lists = 0
@@ -259,7 +263,7 @@ func TestCollectDamaged(t *testing.T) {
 	all := pushImages(t, v, 2)
 	index := indexOf(all[0].Descriptor())
 	pushManifest(t, v, app, index, "index")
-	for _, name := range files2(t, dir, "v/m/team") {
+	for _, name := range filesBelow(t, dir, "v/m/team") {
 		if strings.Contains(name, all[1].Digest.Encoded()) {
 			continue
 		}
@@ -344,7 +348,7 @@ func TestCollectClocks(t *testing.T) {
 		if err := check(dir); err != nil {
 			t.Error(err)
 		}
-		if list := files2(t, dir, "v/c"); len(list) > 0 {
+		if list := filesBelow(t, dir, "v/c"); len(list) > 0 {
 			t.Errorf("left: %q", list)
 		}
 	}

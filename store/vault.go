@@ -233,19 +233,17 @@ func (v *Vault) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 	if err := f.Close(); err != nil {
 		return oci.Descriptor{}, diskError(err)
 	}
-	if v.store.cfg.now().Sub(info.ModTime).Abs() > collectGrace/2 {
-		if err := v.promise(ctx, d, i); err != nil {
-			return oci.Descriptor{}, unknown(err, errBlobUnknown(n, d))
-		}
+	if err := v.promise(ctx, d, i, info.ModTime); err != nil {
+		return oci.Descriptor{}, unknown(err, errBlobUnknown(n, d))
 	}
 	return oci.Descriptor{MediaType: blobType, Digest: d, Size: info.Size}, nil
 }
 
-// promise makes an incarnation of d young that is alive, the preferred one
-// where it is.
-func (v *Vault) promise(ctx context.Context, d oci.Digest, prefer inc) error {
+// promise sees that an incarnation of d is alive, and makes it young unless it is
+// the preferred one, of the time then, and that is not long ago.
+func (v *Vault) promise(ctx context.Context, d oci.Digest, prefer inc, then time.Time) error {
 	p, err := v.choose(ctx, d, prefer)
-	if err != nil {
+	if err != nil || p.Inc == prefer && v.store.cfg.now().Sub(then).Abs() <= collectGrace/2 {
 		return err
 	}
 	k, err := vaultBlobKey(d, p.Inc)
