@@ -331,45 +331,6 @@ func deleteAll(w *world) error {
 	return nil
 }
 
-// collectTwice collects one of two images, and renews the pin of the other one,
-// because its blobs are marked.
-func collectTwice(w *world) error {
-	gone, err := w.image(app, "one")
-	if err != nil {
-		return err
-	}
-	kept, err := w.image(app, "two", "kept")
-	if err != nil {
-		return err
-	}
-	for _, fact := range []string{"blob config of one", "blob layer of one", app.WithDigest(gone.Digest).String()} {
-		delete(w.facts, fact)
-	}
-	v := w.s.Vault()
-	if err := v.DeleteManifest(w.ctx, app, gone.Digest); err != nil {
-		return err
-	}
-	p, err := v.pin(w.ctx, app, kept.Digest)
-	if err != nil {
-		return err
-	}
-	for _, x := range p.Pins {
-		k, err := vaultMarkerKey(x.Digest, x.Inc)
-		if err == nil {
-			err = w.s.bucket.Put(w.ctx, k, nil)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for range 2 {
-		if _, err := v.Collect(w.ctx, Collection{Grace: 1, Force: true, Jobs: 1}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // TestCrash cuts every scenario before each of its steps, the opening and the
 // closing of the store among them, by a kill and by power cuts of several
 // kinds. What is left must be whole: every invariant holds, every acknowledged
