@@ -48,7 +48,7 @@ from it. The server may go on running beside it. The directory is that of
 	f.BoolVar(&opts.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&opts.quiet, "quiet", false, "print nothing but errors")
 	f.StringVar(&opts.logLevel, "log-level", "warn", "log from this `LEVEL` on: debug, info, warn or error")
-	cmd.AddCommand(newStoreStatsCmd(env, &opts), newStoreEvictCmd(env, &opts), newStorePinCmd(env, &opts), newStoreUnpinCmd(env, &opts), newStoreVerifyCmd(env, &opts),
+	cmd.AddCommand(newStoreStatsCmd(env, &opts), newStoreListCmd(env, &opts), newStoreEvictCmd(env, &opts), newStorePinCmd(env, &opts), newStoreUnpinCmd(env, &opts), newStoreVerifyCmd(env, &opts),
 		newStoreGCCmd(env, &opts))
 	return cmd
 }
