@@ -146,8 +146,10 @@ func TestHtpasswdIsReadAgain(t *testing.T) {
 		t.Error("the old file still counts, or its remembered passwords")
 	}
 	write(t, path, "ci:plain-"+canary+"\n")
-	if !login("ci", canary+"-new") || !login("ci", canary+"-new") {
-		t.Error("accounts are gone with a bad file")
+	for range 2 { // the second time, nothing is told again
+		if !login("ci", canary+"-new") {
+			t.Error("accounts are gone with a bad file")
+		}
 	}
 	if n := strings.Count(log.String(), "htpasswd cannot be used"); n != 1 || !strings.Contains(log.String(), path+": line 1: the hash is not bcrypt") {
 		t.Errorf("told %d times:\n%s", n, log)
