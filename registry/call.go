@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -184,32 +183,4 @@ func (c *call) fresh(etag string) bool {
 		}
 	}
 	return false
-}
-
-// body returns the request's body, counted; its own errors are kept apart from
-// those of whoever reads it.
-func (c *call) body() *requestBody { return &requestBody{r: c.r.Body, n: &c.received} }
-
-type requestBody struct {
-	r   io.Reader
-	n   *int64
-	err error // of the client's connection; nil also at the end
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	*b.n += int64(n)
-	if err != nil && err != io.EOF {
-		b.err = err
-	}
-	return n, err
-}
-
-// blame returns what to tell about err, which came out of reading the body: the
-// client's part where that is the reason.
-func (b *requestBody) blame(err error) error {
-	if err != nil && b.err != nil {
-		return &oci.Error{Kind: oci.ErrInvalid, Code: oci.CodeSizeInvalid, Message: "the request's body broke off", Err: b.err}
-	}
-	return err
 }

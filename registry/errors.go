@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -33,6 +34,15 @@ type methodError struct {
 }
 
 func (e *methodError) Error() string { return "the method is not allowed here" }
+
+// A stallError says that nothing more of a request's body came.
+type stallError struct {
+	after time.Duration
+}
+
+func (e *stallError) Error() string {
+	return "nothing more of the request's body came for " + e.after.String()
+}
 
 // A rangeError says that none of the ranges asked for exists.
 type rangeError struct {
@@ -106,6 +116,10 @@ func judge(err error, e *oci.Error, in circumstances) (int, string) {
 		return http.StatusMethodNotAllowed, oci.CodeUnsupported
 	case is[*rangeError](err):
 		return http.StatusRequestedRangeNotSatisfiable, oci.CodeSizeInvalid
+	case is[*stallError](err):
+		return http.StatusRequestTimeout, in.invalid()
+	case outOfFiles(err):
+		return http.StatusServiceUnavailable, in.unknown()
 	case is[*uploadError](err):
 		return http.StatusRequestedRangeNotSatisfiable, oci.CodeBlobUploadInvalid
 	case e.Code == oci.CodeTooManyRequests:
@@ -114,6 +128,11 @@ func judge(err error, e *oci.Error, in circumstances) (int, string) {
 		return http.StatusBadRequest, e.Code
 	}
 	return judgeKind(err, e, in)
+}
+
+// outOfFiles reports whether there were too many files open, which passes.
+func outOfFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 func judgeKind(err error, e *oci.Error, in circumstances) (int, string) {
@@ -212,7 +231,7 @@ func fallbackMessage(err error, a answer, in circumstances) string {
 		return "unavailable, try again later"
 	case a.status == http.StatusGatewayTimeout:
 		return "no answer in time"
-	case a.status == http.StatusRequestedRangeNotSatisfiable, is[*methodError](err), err == errLoop:
+	case a.status == http.StatusRequestedRangeNotSatisfiable, a.status == http.StatusRequestTimeout, is[*methodError](err), err == errLoop:
 		return err.Error()
 	}
 	return messages[a.code]
@@ -222,7 +241,8 @@ func fallbackMessage(err error, a answer, in circumstances) string {
 // for it any more, the connection is cut.
 func (c *call) fail(err error) {
 	c.err = err
-	if c.r.Context().Err() != nil {
+	// net/http ends the context of a request whose body stalls, too.
+	if c.r.Context().Err() != nil && !is[*stallError](err) {
 		c.status = statusCanceled
 		panic(http.ErrAbortHandler)
 	}

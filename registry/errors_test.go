@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,11 +76,13 @@ func TestAnswerTo(t *testing.T) {
 			answer{400, "MANIFEST_BLOB_UNKNOWN", "no x", 0}},
 		"push, blob unknown, as not found": {oci.Errorf(oci.ErrNotFound, oci.CodeManifestBlobUnknown, "no x"), put,
 			answer{400, "MANIFEST_BLOB_UNKNOWN", "no x", 0}},
-		"chunk":       {&uploadError{"/x", 3, &oci.RangeError{Size: 3}}, upload, answer{416, "BLOB_UPLOAD_INVALID", (&oci.RangeError{Size: 3}).Error(), 0}},
-		"range":       {&rangeError{3}, blobRead, answer{416, "SIZE_INVALID", "the blob has no such range", 0}},
-		"unknown":     {io.ErrUnexpectedEOF, read, answer{500, "MANIFEST_UNKNOWN", "the upstream cannot serve this: internal error", 0}},
-		"joined":      {errors.Join(oci.Errorf(oci.ErrMismatch, oci.CodeSizeInvalid, "short"), secret), upload, answer{400, "SIZE_INVALID", "short", 0}},
-		"told by two": {fmt.Errorf("x: %w", oci.Errorf(oci.ErrNotFound, "", "no %s", "x")), read, answer{404, "MANIFEST_UNKNOWN", "no x", 0}},
+		"push, stalled": {&stallError{time.Minute}, upload, answer{408, "BLOB_UPLOAD_INVALID", "nothing more of the request's body came for 1m0s", 0}},
+		"out of files":  {fmt.Errorf("open /store/x: %w", syscall.EMFILE), hosted, answer{503, "MANIFEST_UNKNOWN", "unavailable, try again later", 5 * time.Second}},
+		"chunk":         {&uploadError{"/x", 3, &oci.RangeError{Size: 3}}, upload, answer{416, "BLOB_UPLOAD_INVALID", (&oci.RangeError{Size: 3}).Error(), 0}},
+		"range":         {&rangeError{3}, blobRead, answer{416, "SIZE_INVALID", "the blob has no such range", 0}},
+		"unknown":       {io.ErrUnexpectedEOF, read, answer{500, "MANIFEST_UNKNOWN", "the upstream cannot serve this: internal error", 0}},
+		"joined":        {errors.Join(oci.Errorf(oci.ErrMismatch, oci.CodeSizeInvalid, "short"), secret), upload, answer{400, "SIZE_INVALID", "short", 0}},
+		"told by two":   {fmt.Errorf("x: %w", oci.Errorf(oci.ErrNotFound, "", "no %s", "x")), read, answer{404, "MANIFEST_UNKNOWN", "no x", 0}},
 	} {
 		if got := answerTo(c.err, c.in); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, c.want)

@@ -59,6 +59,9 @@ type Config struct {
 	// MaxPage limits the entries of one page of a listing; 0 means 10,000,
 	// since older clients do not ask for a second one.
 	MaxPage int
+	// Stall limits how long the body of a request may stand still; 0 means
+	// for ever.
+	Stall time.Duration
 	// InstanceID is what this server puts into the Via header of requests to
 	// upstreams. A request that comes in with it went in a circle and is
 	// refused; the Via of any other is handed on by oci.WithVia. "" means

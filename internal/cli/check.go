@@ -49,6 +49,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		admin:         c.addr("server.admin", flags.admin, f.Server.Admin, defaultAdmin),
 		externalHosts: c.hosts("server.external_hosts", f.Server.ExternalHosts),
 		drain:         c.duration("server.drain", f.Server.Drain, defaultDrain),
+		conns:         c.connectionLimits(f.Server),
 		tlsCert:       f.Server.TLSCert,
 		tlsKey:        f.Server.TLSKey,
 		sparse:        f.Hosted.Sparse,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/entrepot/entrepot/access"
+	"github.com/entrepot/entrepot/internal/edge"
 	"github.com/entrepot/entrepot/store"
 )
 
@@ -22,6 +23,7 @@ const (
 	defaultListen = "127.0.0.1:5000"
 	defaultAdmin  = "127.0.0.1:5001"
 	defaultDrain  = 30 * time.Second
+	defaultStall  = 60 * time.Second
 )
 
 // A config is everything that a server needs to know: the file's meaning, with
@@ -32,7 +34,8 @@ type config struct {
 	listen, admin string
 	externalHosts []string
 	drain         time.Duration
-	tlsCert       string // with tlsKey; "" for plain HTTP
+	conns         edge.Limits // of connections of clients
+	tlsCert       string      // with tlsKey; "" for plain HTTP
 	tlsKey        string
 	storage       string        // a directory
 	gcInterval    time.Duration // 0: never

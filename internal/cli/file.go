@@ -47,6 +47,9 @@ type fileServer struct {
 	ExternalURL   string   `toml:"external_url"`
 	ClientCA      string   `toml:"client_ca"`
 	Drain         scalar   `toml:"drain"`
+	StallTimeout  scalar   `toml:"stall_timeout"`
+	MaxConns      int      `toml:"max_connections"`
+	MaxConnsAddr  int      `toml:"max_connections_per_address"`
 	TLSCert       string   `toml:"tls_cert"`
 	TLSKey        string   `toml:"tls_key"`
 }
@@ -248,6 +251,8 @@ func wanted(t reflect.Type) string {
 		return "a text in quotes"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Int:
+		return "a whole number"
 	case t == reflect.TypeFor[[]string](), t == reflect.TypeFor[*[]string]():
 		return "a list of texts in brackets"
 	case t.Kind() == reflect.Slice:

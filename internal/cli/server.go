@@ -32,6 +32,7 @@ type server struct {
 	registry *http.Server
 	admin    *http.Server
 	cert     *edge.Certificate // nil for plain HTTP
+	gate     *edge.Gate
 	draining atomic.Bool
 
 	background sync.WaitGroup // work on the store that ends with run's context
@@ -40,11 +41,12 @@ type server struct {
 }
 
 // Limits of the registry's listener. There is no time limit for a body in
-// either direction: a slow client is served as long as it reads.
+// either direction: a slow client is served as long as it reads, see edge.Limits.
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 120 * time.Second
 	maxHeaderBytes    = 32 << 10
+	maxStreams        = 100 // of a connection of HTTP/2
 )
 
 // ballastSize is memory that is allocated and never touched, so that it is never
@@ -57,7 +59,7 @@ const ballastSize = 16 << 20
 // newServer opens the store and puts the rooms together. Nothing is asked of
 // any upstream. The server is closed by run.
 func newServer(cfg config, log *slog.Logger) (*server, error) {
-	s := &server{cfg: cfg, log: log}
+	s := &server{cfg: cfg, log: log, gate: edge.NewGate(cfg.conns)}
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
 		return nil, err
@@ -66,7 +68,9 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 	if s.archives, err = openShelves(cfg.archives); err != nil {
 		return nil, err
 	}
-	s.metrics = web.NewMetrics(web.MetricsConfig{Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Version: readVersion().Version})
+	s.metrics = web.NewMetrics(web.MetricsConfig{
+		Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Connections: s.connections, Version: readVersion().Version,
+	})
 	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Observe: observer{metrics: s.metrics}.store})
 	if err != nil {
 		return nil, errors.Join(storeError(err, cfg.storage), s.archives.close())
@@ -75,22 +79,22 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close(), s.archives.close())
 	}
-	s.registry = &http.Server{
-		Handler:           s.metrics.InFlight(handler),
-		TLSConfig:         tlsConfig,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	s.admin = &http.Server{
-		Handler:           web.Handler(web.Config{Metrics: s.metrics, Ready: s.ready, Page: s.page}),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	s.registry = s.bounded(edge.Streams(cfg.conns.Stall, s.metrics.InFlight(s.lettingGo(handler))))
+	s.registry.TLSConfig, s.registry.ConnState = tlsConfig, s.gate.States
+	s.admin = s.bounded(web.Handler(web.Config{Metrics: s.metrics, Ready: s.ready, Page: s.page}))
 	return s, nil
+}
+
+// bounded returns a server for a handler within our limits.
+func (s *server) bounded(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
 }
 
 // assemble puts the rooms together.
@@ -112,6 +116,7 @@ func (s *server) assemble() (http.Handler, error) {
 		Access:     s.cfg.policy,
 		Door:       door,
 		InstanceID: instance,
+		Stall:      s.cfg.conns.Stall,
 		Log:        s.log,
 		Observe:    o.registry,
 	})
@@ -156,6 +161,11 @@ func (s *server) pools() []web.Pool {
 // broken names the upstreams that are not asked.
 func (s *server) broken() []string { return s.pull.proxy.Broken() }
 
+func (s *server) connections() web.Connections {
+	c := s.gate.Counts()
+	return web.Connections{Open: c.Open, Shed: c.Shed, Refused: c.Refused}
+}
+
 // ready says whether requests can be served. The state of upstreams has no
 // part in it: what is stored is served without them.
 func (s *server) ready() error {
@@ -189,7 +199,20 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	return nil
 }
 
+// lettingGo ends the connection behind an answer where others wait for it.
+func (s *server) lettingGo(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.gate.Crowded() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *server) serveRegistry(l net.Listener) error {
+	if tcp, ok := l.(*net.TCPListener); ok {
+		l = s.gate.Listener(tcp)
+	}
 	if s.registry.TLSConfig != nil {
 		return ignoreClosed(s.registry.ServeTLS(l, "", ""))
 	}

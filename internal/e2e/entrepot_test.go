@@ -26,6 +26,7 @@ type serving struct {
 	upstreams []upstream
 	more      string   // further tables
 	rules     []string // FORMAT=PATH
+	files     int      // how many it may have open at once; 0: as many as we
 }
 
 // An entrepot is `entrepot serve` in a process of its own.
@@ -75,6 +76,10 @@ func startServe(t testing.TB, s serving) *process {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(bin, "serve", "--quiet", "--config", conf)
+	if s.files > 0 {
+		limit := fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, s.files)
+		cmd = exec.Command("sh", append([]string{"-c", limit}, cmd.Args...)...)
+	}
 	cmd.Dir = filepath.Dir(conf)
 	return startProcess(t, "entrepot", cmd)
 }

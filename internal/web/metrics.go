@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,6 +21,15 @@ type MetricsConfig struct {
 	Pools     func() []Pool // what is stored now; nil means nothing; has to be cheap
 	Broken    Upstreams     // which are not asked; nil where nobody knows
 	Version   string
+
+	Connections func() Connections // of clients; nil means that they are not shown
+}
+
+// Connections are those of clients.
+type Connections struct {
+	Open    int64 // now
+	Shed    int64 // closed while they waited, to make room
+	Refused int64 // closed at once
 }
 
 // Metrics counts what a server does. Its methods are safe for concurrent use
@@ -104,6 +112,9 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	m.keeping.register(r)
 	if cfg.Pools != nil {
 		r.MustRegister(poolCollector(cfg.Pools))
+	}
+	if cfg.Connections != nil {
+		r.MustRegister(connectionCollector(cfg.Connections))
 	}
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "entrepot_build_info", Help: "The running version; always 1."}, []string{"version"})
 	info.WithLabelValues(cfg.Version).Set(1)
@@ -251,40 +262,4 @@ func (m *Metrics) upstream(name string) string {
 		}
 	}
 	return "other"
-}
-
-// A poolCollector asks the store when it is asked.
-type poolCollector func() []Pool
-
-var (
-	poolBytes = prometheus.NewDesc("entrepot_store_bytes", "Bytes of blobs in the store.", []string{"pool"}, nil)
-	poolBlobs = prometheus.NewDesc("entrepot_store_blobs", "Blobs in the store.", []string{"pool"}, nil)
-)
-
-// Describe is a part of prometheus.Collector.
-func (c poolCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- poolBytes
-	ch <- poolBlobs
-}
-
-// Collect is a part of prometheus.Collector.
-func (c poolCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range c() {
-		ch <- prometheus.MustNewConstMetric(poolBytes, prometheus.GaugeValue, float64(p.Bytes), p.Name)
-		ch <- prometheus.MustNewConstMetric(poolBlobs, prometheus.GaugeValue, float64(p.Blobs), p.Name)
-	}
-}
-
-// Size is the pool's size for people.
-func (p Pool) Size() string {
-	const units = "KMGTP"
-	n, i := float64(p.Bytes), -1
-	for n >= 1024 && i < len(units)-1 {
-		n /= 1024
-		i++
-	}
-	if i < 0 {
-		return fmt.Sprintf("%d bytes", p.Bytes)
-	}
-	return fmt.Sprintf("%.1f %ciB", n, units[i])
 }
