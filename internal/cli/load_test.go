@@ -348,8 +348,8 @@ func TestLoadRefuses(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"a volume is missing": {[]string{lone}, exitFailed, "is missing; " + lone + " is volume 1"},
-		"another's volume":    {[]string{lone, nameless}, exitFailed, "is missing; " + lone + " is volume 1"},
+		"a volume is missing": {[]string{lone}, exitFailed, "are missing; " + lone + " is volume 1"},
+		"another's volume":    {[]string{lone, nameless}, exitFailed, "are missing; " + lone + " is volume 1"},
 		"a volume is twice":   {[]string{lone, paths[0]}, exitFailed, "are both volume 1"},
 		"cut off":             {[]string{filepath.Join(elsewhere, "cut.tar")}, exitFailed, "cut off"},
 		"no file":             {[]string{m.path("none.tar")}, exitFailed, "no such file"},
