@@ -217,6 +217,9 @@ func (p *Proxy) fetchTag(ctx context.Context, o *oci.Outcome, k tagKey, gone oci
 	}
 	o.Result = how
 	got, err := f.wait(ctx, p.cfg.headerTimeout())
+	if err != nil && how == oci.Hit {
+		o.Result = oci.Negative // the flight had its "no" already
+	}
 	o.From = got.from
 	return got.manifest, waited(k.repo, err)
 }
