@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/oci"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestStalledBody(t *testing.T) {
 	events := make(chan Event, 1)
 	srv := httptest.NewServer(handler(t, Config{
-		Routes: Routes{Hosted: []string{"**"}}, Hosted: newMemory(), Access: Access{Anonymous: Push},
+		Routes: Routes{Hosted: []string{"**"}}, Hosted: newMemory(), Access: access.Policy{Anonymous: access.Push},
 		Stall: 20 * time.Millisecond, Observe: func(e Event) { events <- e },
 	}))
 	defer srv.Close()
@@ -49,7 +50,7 @@ func TestBodyThatCameToItsEnd(t *testing.T) {
 	const stall = 20 * time.Millisecond
 	m := newMemory()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := handler(t, Config{Routes: Routes{Hosted: []string{"**"}}, Hosted: m, Access: Access{Anonymous: Push}, Stall: stall})
+		h := handler(t, Config{Routes: Routes{Hosted: []string{"**"}}, Hosted: m, Access: access.Policy{Anonymous: access.Push}, Stall: stall})
 		h.ServeHTTP(w, r)
 		select {
 		case <-r.Context().Done():

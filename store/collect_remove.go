@@ -89,9 +89,9 @@ func (c *collector) trash(ctx context.Context, g garbage) (bool, error) {
 		return false, err
 	}
 	if m, ok := c.b.(Mover); ok {
-		to, err := trashKey(c.v.store.cfg.now(), g.incarnation)
-		if err != nil {
-			return false, err
+		to, bad := trashKey(c.v.store.cfg.now(), g.incarnation)
+		if bad != nil {
+			return false, bad
 		}
 		err = m.Move(ctx, k, to)
 	} else {
@@ -228,23 +228,6 @@ func parseTrash(key string) (time.Time, incarnation, bool) {
 	name, i, _ := strings.Cut(name, ".")
 	d, err2 := unflat(name)
 	return at, incarnation{d, inc(i)}, ok && found && err == nil && err2 == nil && validInc(i)
-}
-
-// trashed reports whether an incarnation of d was collected not long ago.
-func (s *Store) trashed(ctx context.Context, d oci.Digest) bool {
-	name, err := flat(d)
-	if err != nil {
-		return false
-	}
-	for e, err := range s.bucket.List(ctx, trashPrefix, "", false) {
-		if err != nil {
-			return false
-		}
-		for range s.bucket.List(ctx, e.Key+name+".", "", false) {
-			return true
-		}
-	}
-	return false
 }
 
 // readTrash returns what is in the trash for too long. What is younger is

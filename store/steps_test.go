@@ -319,13 +319,12 @@ func (w *stepWorld) names(k Key, content string) bool {
 
 // A shortcut is a way to break the protocol, to show that it would be found.
 type shortcut struct {
-	kind    string
-	pinned  bool             // this writer has written a pin
-	first   map[Key]string   // what the first listing of pins gave
-	lists   int              // of pins
-	then    func() error     // what was put off
-	ahead   map[Key]struct{} // blobs that were looked for too soon
-	reading bool
+	kind   string
+	pinned bool             // this writer has written a pin
+	first  map[Key]string   // what the first listing of pins gave
+	lists  int              // of pins
+	then   func() error     // what was put off
+	ahead  map[Key]struct{} // blobs that were looked for too soon
 }
 
 func (s *shortcut) is(kind string) bool { return s != nil && s.kind == kind }
