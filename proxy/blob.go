@@ -30,6 +30,9 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
+	if err := p.enter(ctx, o, k.negative()); err != nil {
+		return oci.Blob{}, err
+	}
 	proved := false
 	for look := range maxLooks {
 		mine := proved || p.linked(&pol, k)
@@ -154,6 +157,9 @@ func (p *Proxy) stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
+	if err := p.enter(ctx, o, k.negative()); err != nil {
+		return oci.Descriptor{}, err
+	}
 	mine := p.linked(&pol, k)
 	if mine {
 		size, err := p.cache.Stat(d)
@@ -185,7 +191,7 @@ func (p *Proxy) prove(ctx context.Context, o *oci.Outcome, pol *Policy, k blobKe
 		o.Result = oci.Negative
 		return oci.Descriptor{}, err
 	}
-	f, how, err := p.proofs.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
+	f, how, err := p.proofs.join(ctx, p, k, func(ctx context.Context) (oci.Descriptor, error) {
 		return p.proof(ctx, pol, k)
 	}, nil)
 	if err != nil {

@@ -53,11 +53,12 @@ type slots struct {
 //	          store, and starts another fill where it is not there
 type fill struct {
 	p      *Proxy
-	key    blobKey // its repository asks the upstream; the answer proves that one's right alone
-	public bool    // the scope is anonymous: the answer proves everybody's right
-	ahead  bool    // a prefetch started it
-	most   int     // connections that may fetch it at once
-	claim  int64   // bytes, as a manifest of the repository says; -1 where none does
+	key    blobKey    // its repository asks the upstream; the answer proves that one's right alone
+	login  oci.Secret // of the caller whose request began it, with the upstream; empty where logins are not his
+	public bool       // the scope is anonymous: the answer proves everybody's right
+	ahead  bool       // a prefetch started it
+	most   int        // connections that may fetch it at once
+	claim  int64      // bytes, as a manifest of the repository says; -1 where none does
 
 	opened chan struct{} // closed at opened, or when it is over before that
 	loaded sync.Once
@@ -108,7 +109,7 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 		return f, true, nil
 	}
 	k = k.clone()
-	f = &fill{p: p, key: k, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
+	f = &fill{p: p, key: k, login: pol.login, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
 		most:   orDefault(pol.FillParallelism, defaultParallelism),
 		opened: make(chan struct{})}
 	if !p.spawn(f.run) {

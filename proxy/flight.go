@@ -34,20 +34,21 @@ type flight[V any] struct {
 // be nil, then runs with a value that came without an error, and only when it
 // is through is the key free for another flight. So whoever finds no flight
 // finds what after has stored, as long as run looks for it again before it asks
-// the upstream:
+// the upstream. Of ctx a flight keeps the caller's login and nothing else:
 //
 //	A: looks into the store: nothing     B: looks into the store: nothing
 //	A: flies, stores, leaves
 //	                                     B: finds no flight, starts one
-func (g *group[K, V]) join(p *Proxy, k K, run func(context.Context) (V, error), after func(V)) (f *flight[V], how oci.Result, err error) {
+func (g *group[K, V]) join(ctx context.Context, p *Proxy, k K, run func(context.Context) (V, error), after func(V)) (f *flight[V], how oci.Result, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f := g.m[k]; f != nil {
 		return f, f.how(), nil
 	}
+	asking := oci.WithLogin(p.asking, oci.LoginOf(ctx)) // of all who share a key, or of one who may as much
 	f = &flight[V]{start: p.cfg.now(), done: make(chan struct{})}
 	started := p.spawn(func() {
-		f.value, f.err = run(p.asking)
+		f.value, f.err = run(asking)
 		close(f.done)
 		if after != nil && f.err == nil {
 			after(f.value)

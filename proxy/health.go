@@ -17,11 +17,12 @@ import (
 type lane struct {
 	host  string // the upstream's name
 	scope string
+	who   string // in it; see repo
 	blobs bool
 }
 
 // lane returns the lane of a repository's manifests, or of its blobs.
-func (r repo) lane(blobs bool) lane { return lane{r.name.Host, r.scope, blobs} }
+func (r repo) lane(blobs bool) lane { return lane{r.name.Host, r.scope, r.who, blobs} }
 
 // breaks is how many failures in a row open a lane's breaker: then nobody asks
 // the upstream, whether he has another way or not, until a request that is let

@@ -7,10 +7,12 @@ import (
 	"github.com/entrepot/entrepot/ref"
 )
 
-// A repo is a repository as one scope sees it.
+// A repo is a repository as one scope sees it, and in it one caller where the
+// callers log in to the upstream themselves. What is stored is the scope's.
 type repo struct {
 	scope string
 	name  ref.Name
+	who   string // a hash of the caller's login; "" where logins are not his
 }
 
 // A tagKey names a tag in a repository.
@@ -45,6 +47,7 @@ const (
 	noManifest
 	noBlob
 	badBlob // in any repository of the scope
+	noEntry // into the repository
 )
 
 func (k tagKey) negative() negativeKey      { return negativeKey{noTag, k.repo, k.tag} }
@@ -56,8 +59,11 @@ func (k blobKey) bad() negativeKey {
 	return negativeKey{badBlob, repo{scope: k.scope}, string(k.digest)}
 }
 
+// entry names the repository as one that does not let the caller in.
+func (r repo) entry() negativeKey { return negativeKey{kind: noEntry, repo: r} }
+
 func (r repo) clone() repo {
-	return repo{strings.Clone(r.scope), ref.Name{Host: strings.Clone(r.name.Host), Path: strings.Clone(r.name.Path)}}
+	return repo{strings.Clone(r.scope), ref.Name{Host: strings.Clone(r.name.Host), Path: strings.Clone(r.name.Path)}, strings.Clone(r.who)}
 }
 
 func (k tagKey) clone() tagKey { return tagKey{k.repo.clone(), strings.Clone(k.tag)} }

@@ -49,7 +49,7 @@ func (p *Proxy) eachTag(ctx context.Context, n ref.Name, after string, yield fun
 		}
 		return nil
 	})
-	if passed > 0 || ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) {
+	if passed > 0 || ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.has(in, p.cfg.now()) {
 		return err
 	}
 	return p.storedTags(o, in, after, yield, err)
@@ -121,7 +121,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 		o.Result, o.Age = oci.Hit, since
 		return kept.list, nil
 	}
-	f, how, err := p.lists.join(p, k, func(ctx context.Context) ([]oci.Descriptor, error) {
+	f, how, err := p.lists.join(ctx, p, k, func(ctx context.Context) ([]oci.Descriptor, error) {
 		return p.askReferrers(ctx, lister, k)
 	}, nil)
 	var list []oci.Descriptor
@@ -130,7 +130,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 		list, err = f.wait(ctx, p.cfg.headerTimeout())
 		err = waited(in, err)
 	}
-	if ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) {
+	if ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.has(in, now) {
 		return list, err
 	}
 	o.Result = oci.Stale

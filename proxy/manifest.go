@@ -26,6 +26,9 @@ func (p *Proxy) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
 func (p *Proxy) manifest(ctx context.Context, r ref.Ref) (m oci.Manifest, err error) {
 	pol, in := p.policy(ctx, r.Name)
 	o := oci.OutcomeOf(ctx)
+	if err := p.enterFor(ctx, o, in, r); err != nil {
+		return m, err
+	}
 	switch {
 	case r.Digest != "":
 		m, err = p.byDigest(ctx, o, in, r.Digest)
@@ -56,6 +59,9 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 	if r.Digest == "" && r.Tag == "" {
 		return oci.Descriptor{}, errNoReference
 	}
+	if err := p.enterFor(ctx, o, in, r); err != nil {
+		return oci.Descriptor{}, err
+	}
 	if r.Digest == "" {
 		rec, err := p.tag(ctx, o, &pol, tagKey{in, r.Tag})
 		if err == nil {
@@ -70,6 +76,17 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 	return p.resolveDigest(ctx, o, manifestKey{in, r.Digest})
 }
 
+// enterFor is enter for a manifest.
+func (p *Proxy) enterFor(ctx context.Context, o *oci.Outcome, in repo, r ref.Ref) error {
+	switch {
+	case r.Digest != "":
+		return p.enter(ctx, o, manifestKey{in, r.Digest}.negative())
+	case r.Tag != "":
+		return p.enter(ctx, o, tagKey{in, r.Tag}.negative())
+	}
+	return errNoReference
+}
+
 // resolveDigest asks the upstream for the descriptor of a manifest that is not
 // stored.
 func (p *Proxy) resolveDigest(ctx context.Context, o *oci.Outcome, k manifestKey) (oci.Descriptor, error) {
@@ -82,7 +99,7 @@ func (p *Proxy) resolveDigest(ctx context.Context, o *oci.Outcome, k manifestKey
 		o.Result = oci.Negative
 		return oci.Descriptor{}, err
 	}
-	f, how, err := p.resolves.join(p, k, func(ctx context.Context) (oci.Descriptor, error) {
+	f, how, err := p.resolves.join(ctx, p, k, func(ctx context.Context) (oci.Descriptor, error) {
 		if err := p.refusedManifest(k); err != nil {
 			return oci.Descriptor{}, err
 		}
@@ -112,7 +129,7 @@ func (p *Proxy) byDigest(ctx context.Context, o *oci.Outcome, in repo, d oci.Dig
 		o.Result = oci.Negative
 		return oci.Manifest{}, err
 	}
-	f, how, err := p.manifests.join(p, k,
+	f, how, err := p.manifests.join(ctx, p, k,
 		func(ctx context.Context) (fetched, error) { return p.fetchManifest(ctx, k) },
 		func(got fetched) { p.keepManifest(in, got.manifest) })
 	if err != nil {

@@ -123,7 +123,7 @@ func TestManifestWrongContent(t *testing.T) {
 		if r.count(EventMismatch) == 0 {
 			t.Error("nobody was told of the mismatch")
 		}
-		if r.hasManifest(repo{"docker.io", alpine}, img.Digest) {
+		if r.hasManifest(repo{scope: "docker.io", name: alpine}, img.Digest) {
 			t.Error("the wrong manifest was stored")
 		}
 	})

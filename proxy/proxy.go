@@ -46,6 +46,10 @@ type Policy struct {
 	// through it is public, and a blob that was fetched for one of its
 	// repositories may be read through all of them.
 	Anonymous bool
+	// Passthrough says that the callers log in to the upstream themselves, by
+	// the oci.LoginOf their requests. Nothing is answered to a caller from the
+	// store unless the upstream has lately let him into that repository.
+	Passthrough bool
 	// TagTTL is how long a tag is answered without asking the upstream.
 	// 0 means always ask, a negative value never ask again once it was seen.
 	TagTTL time.Duration
@@ -60,6 +64,8 @@ type Policy struct {
 	FillParallelism int
 	// ServeStaleOn404 answers a tag that the upstream has no more.
 	ServeStaleOn404 bool
+
+	login oci.Secret // of the caller; with Passthrough
 }
 
 // Config configures a Proxy. The zero value works.
@@ -150,6 +156,7 @@ type Proxy struct {
 	proofs    group[blobKey, oci.Descriptor]     // HEADs of a blob
 	lists     group[manifestKey, []oci.Descriptor]
 
+	entries  *entries
 	negative *negatives
 	health   *health
 	troubles *recent[tagKey, trouble]
@@ -188,6 +195,7 @@ func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
 	cfg.far, cfg.part = orDefault(cfg.far, far), orDefault(cfg.part, partSize)
 	cfg.probe, cfg.huge = orDefault(cfg.probe, probeSize), orDefault(cfg.huge, hugeRest)
 	p := &Proxy{cfg: cfg, log: cfg.log(), up: up, cache: c,
+		entries:  newEntries(),
 		negative: newNegatives(maxNegatives),
 		health:   newHealth(),
 		troubles: newRecent[tagKey, trouble](maxTroubles),
@@ -206,6 +214,7 @@ func New(up oci.Reader, c *store.Cache, cfg Config) *Proxy {
 // on.
 func (p *Proxy) Forget() {
 	p.negative.known.clear()
+	p.entries.known.clear()
 	p.health.forget()
 }
 
@@ -260,5 +269,10 @@ func (p *Proxy) policy(ctx context.Context, n ref.Name) (Policy, repo) {
 	if pol.Scope == "" {
 		pol.Scope = n.Host
 	}
-	return pol, repo{pol.Scope, n}
+	in := repo{scope: pol.Scope, name: n}
+	if pol.Passthrough {
+		pol.login = oci.LoginOf(ctx)
+		in.who = p.entries.who(pol.login)
+	}
+	return pol, in
 }

@@ -50,7 +50,7 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 		o.Result = oci.Negative
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
-	f, how, err := p.tags.join(p, k, func(ctx context.Context) (checked, error) {
+	f, how, err := p.tags.join(ctx, p, k, func(ctx context.Context) (checked, error) {
 		got, err := p.check(ctx, pol, k)
 		if err == nil {
 			p.keepTag(k, got.rec)
@@ -193,7 +193,7 @@ func (p *Proxy) isFirst(k tagKey) bool {
 // not be fetched by the digest that the tag had a moment ago, as it may have
 // moved in between. Gone is that digest, "" for a first one.
 func (p *Proxy) fetchTag(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
-	f, how, err := p.moves.join(p, k, func(ctx context.Context) (fetched, error) {
+	f, how, err := p.moves.join(ctx, p, k, func(ctx context.Context) (fetched, error) {
 		if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
 			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
 				return fetched{manifest: m}, nil // by a flight that ended since the client looked
@@ -270,6 +270,8 @@ func (p *Proxy) mayServe(pol *Policy, k tagKey, rec store.TagRecord, why error, 
 	switch {
 	case notFound(why):
 		return pol.ServeStaleOn404
+	case refused(why) && k.who != "":
+		return false // he may have lost the right
 	case refused(why):
 		t, _ := p.troubles.get(k)
 		return now.Sub(t.refused) < authGrace

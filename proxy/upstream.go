@@ -43,6 +43,7 @@ func (p *Proxy) askHead(ctx context.Context, r repo, asked ref.Ref) (d oci.Descr
 		}
 		return err
 	})
+	p.admit(r, err)
 	return d, o.From, outdated(r, d.MediaType, err)
 }
 
@@ -65,6 +66,7 @@ func (p *Proxy) askManifest(ctx context.Context, r repo, asked ref.Ref) (m oci.M
 		m.Digest = want
 		return nil
 	})
+	p.admit(r, err)
 	return m, o.From, outdated(r, m.MediaType, err)
 }
 
@@ -86,6 +88,7 @@ func (p *Proxy) askStat(ctx context.Context, r repo, d oci.Digest) (desc oci.Des
 		desc, err = p.up.Stat(request, r.name, d)
 		return err
 	})
+	p.admit(r, err)
 	return desc, err
 }
 

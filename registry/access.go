@@ -54,8 +54,11 @@ func (c *call) identify() error {
 	if !door.Connects(c.r.RemoteAddr) {
 		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "this address may not connect")
 	}
-	var err error
-	if c.caller, err = door.Caller(c.r); err != nil {
+	visitor, err := c.visitor()
+	if err != nil {
+		return err
+	}
+	if c.caller, err = door.Caller(visitor); err != nil {
 		if errors.Is(err, oci.ErrUnauthorized) {
 			return &loginError{err: err}
 		}

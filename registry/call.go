@@ -160,7 +160,7 @@ func (c *call) content(d oci.Digest, mediaType string, immutable bool) (etag str
 // cacheControl keeps caches between us and clients from giving to one what
 // another may have.
 func (c *call) cacheControl(immutable bool) string {
-	private := c.h.cfg.Door.Knows()
+	private := c.h.cfg.Door.Knows() || c.h.cfg.Passthrough != nil && c.target.proxied && c.h.cfg.Passthrough(c.target.name.Host)
 	switch {
 	case immutable && private:
 		return "private, max-age=31536000, immutable"

@@ -53,6 +53,10 @@ type Config struct {
 	Access access.Policy
 	// Door finds out who calls; nil takes everybody for anonymous.
 	Door *access.Door
+	// Passthrough reports whether callers log in to an upstream themselves: an
+	// Authorization for one of its names is then for the upstream alone, and
+	// reaches Proxied by oci.LoginOf. Nil means that there is none.
+	Passthrough func(upstream string) bool
 	// MaxManifest limits a pushed manifest, in bytes; 0 means
 	// oci.MaxManifest.
 	MaxManifest int64

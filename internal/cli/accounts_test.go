@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -38,6 +40,7 @@ func startHouse(t *testing.T, reg *regtest.Registry, tenants map[string]string) 
 	}
 	next := httputil.NewSingleHostReverseProxy(to)
 	next.Transport = &http.Transport{DisableKeepAlives: true} // so that nothing is left when the server under test has ended
+	next.ErrorLog = log.New(io.Discard, "", 0)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.admits(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="house"`)

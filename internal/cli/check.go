@@ -91,7 +91,6 @@ func (c *checker) notYet(f file) {
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
 		refuse(at+"pass_redirects", u.PassRedirects)
-		refuse(at+"auth", u.Auth == "passthrough")
 	}
 }
 

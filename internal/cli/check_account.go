@@ -20,7 +20,13 @@ func (c *checker) ownAccount(at string, t fileUpstream) account {
 		}
 		return account{}
 	case "service":
-	case "passthrough": // refused by notYet
+	case "passthrough":
+		if own.given() {
+			c.add(firstOf(c.lines, at+"username", at+"password_file", at+"docker_config"), `write auth = "service" to read it with our account`, "the callers' credentials are used, not ours")
+		}
+		if len(t.Mirrors) > 0 {
+			c.add(at+"mirrors", "leave them out", "only the upstream itself can say what its callers may read")
+		}
 		return account{}
 	default:
 		c.add(at+"auth", "", "%q is none of anonymous, service and passthrough", t.Auth)

@@ -56,12 +56,13 @@ func (c *checker) claim(owners map[string]string, key, name, owner string) {
 func (c *checker) upstream(at string, t fileUpstream) upstream {
 	u := upstream{
 		name: c.upstreamName(at+"name", t.Name), isDefault: t.Default, aliases: t.Aliases, allowPrivate: t.AllowPrivate,
-		tokenHosts: c.hosts(at+"token_hosts", t.TokenHosts),
-		maxStale:   c.duration(at+"max_stale", t.MaxStale, 0),
-		tagTTL:     c.tagTTL(at+"tag_ttl", t.TagTTL),
-		immutable:  c.expressions(at+"immutable_tags", t.ImmutableTags),
-		account:    c.ownAccount(at, t),
-		parts:      c.parts(at, t),
+		tokenHosts:  c.hosts(at+"token_hosts", t.TokenHosts),
+		maxStale:    c.duration(at+"max_stale", t.MaxStale, 0),
+		tagTTL:      c.tagTTL(at+"tag_ttl", t.TagTTL),
+		immutable:   c.expressions(at+"immutable_tags", t.ImmutableTags),
+		account:     c.ownAccount(at, t),
+		parts:       c.parts(at, t),
+		passthrough: t.Auth == "passthrough",
 
 		parallelism: c.parallelism(at+"fill_parallelism", t.Parallelism),
 	}

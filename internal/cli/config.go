@@ -66,6 +66,7 @@ type upstream struct {
 	tokenHosts      []string
 	account         account // for what no part is
 	parts           []part
+	passthrough     bool          // callers log in themselves
 	tagTTL          time.Duration // 0: always ask; neverAsk: never again
 	immutable       []*regexp.Regexp
 	maxStale        time.Duration // 0: for as long as it takes

@@ -99,7 +99,8 @@ func (p *places) plan(op mirror.Op, r ref.Ref) ([]mirror.Place, error) {
 		}
 	}
 	h := s.at(r.Path)
-	if g := p.guide.Load(); g != nil {
+	// What a mirror gives to anybody says nothing about what a caller may read.
+	if g := p.guide.Load(); g != nil && !h.passthrough {
 		return g.plan(op, r, h)
 	}
 	return h.named(r.Name), nil
@@ -155,6 +156,9 @@ func (p *places) of(u upstream) (*estate, error) {
 	for i := -1; i < len(u.parts); i++ {
 		h := &home{upstream: u.as(i)}
 		h.credentials = p.credentials(h.account)
+		if u.passthrough {
+			h.credentials = callersOwn{}
+		}
 		place, err := p.place(u, remote.EndpointConfig{URL: u.url, Label: u.name, TokenHosts: u.tokenHosts, Credentials: h.credentials})
 		if err != nil {
 			return nil, err
@@ -243,7 +247,7 @@ func (p policies) of(_ context.Context, n ref.Name) proxy.Policy {
 		u, _ := wildcardOf(p.wildcards, n.Host)
 		policy = u.as(u.choose(n.Path)).policy(n.Host)
 	}
-	if who := p.who(n.Host); who != "" {
+	if who := p.who(n.Host); who != "" && !policy.Passthrough {
 		policy.Scope += "+" + who
 		policy.Anonymous = false
 	}
@@ -251,9 +255,14 @@ func (p policies) of(_ context.Context, n ref.Name) proxy.Policy {
 }
 
 func (u upstream) policy(host string) proxy.Policy {
+	scope := u.account.scope(host)
+	if u.passthrough {
+		scope = host + "+passthrough"
+	}
 	return proxy.Policy{
-		Scope:           u.account.scope(host),
-		Anonymous:       u.account == account{},
+		Scope:           scope,
+		Anonymous:       u.account == account{} && !u.passthrough,
+		Passthrough:     u.passthrough,
 		TagTTL:          u.tagTTL,
 		Immutable:       u.immutable,
 		MaxStale:        u.maxStale,

@@ -109,16 +109,17 @@ func (s *server) assemble() (http.Handler, error) {
 		return nil, err
 	}
 	h, err := registry.New(registry.Config{
-		Routes:     s.routes(),
-		Hosted:     s.store.Vault(),
-		Proxied:    s.pull.proxy,
-		Archived:   s.archives,
-		Access:     s.cfg.policy,
-		Door:       door,
-		InstanceID: instance,
-		Stall:      s.cfg.conns.Stall,
-		Log:        s.log,
-		Observe:    o.registry,
+		Routes:      s.routes(),
+		Hosted:      s.store.Vault(),
+		Proxied:     s.pull.proxy,
+		Archived:    s.archives,
+		Access:      s.cfg.policy,
+		Door:        door,
+		Passthrough: passthrough(s.cfg.upstreams),
+		InstanceID:  instance,
+		Stall:       s.cfg.conns.Stall,
+		Log:         s.log,
+		Observe:     o.registry,
 	})
 	if err != nil || !door.Knows() {
 		return h, err
