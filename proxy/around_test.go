@@ -25,7 +25,7 @@ func (r *rig) limited(l store.Limits) {
 
 // leftovers returns the files of downloads that are, or were, under way.
 func (r *rig) leftovers() []string {
-	names, err := filepath.Glob(filepath.Join(r.dir, "tmp", "*"))
+	names, err := filepath.Glob(filepath.Join(r.dir, "tmp", "sha256-*"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
