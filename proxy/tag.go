@@ -157,14 +157,17 @@ func (p *Proxy) bring(ctx context.Context, k tagKey, d oci.Digest) (oci.Manifest
 
 // byTag returns the manifest that a tag points at.
 func (p *Proxy) byTag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) (oci.Manifest, error) {
-	// A flight that has brought the manifest may still be storing it: the tag
-	// is known by then, and what it points at not yet.
-	if p.isFirst(k) || p.moves.find(k) != nil {
+	if p.isFirst(k) {
 		return p.fetchTag(ctx, o, k, "")
 	}
 	rec, err := p.tag(ctx, o, pol, k)
 	if err != nil {
 		return oci.Manifest{}, err
+	}
+	// A flight that has brought the manifest may still be storing it: the tag
+	// is known by then, and what it points at not yet.
+	if f := p.moves.find(k); f != nil && f.how() == oci.Hit && f.err == nil && f.value.manifest.Digest == rec.Digest {
+		return f.value.manifest, nil
 	}
 	var second oci.Outcome
 	m, err := p.byDigest(ctx, &second, k.repo, rec.Digest)
