@@ -82,7 +82,8 @@ func FuzzLayer(f *testing.F) {
 		tree := newTree("configs", []string{"tmp/cache"})
 		tree.left = 1 << 16 // a sparse file of a few bytes may be as large as is allowed
 		for _, layer := range [][]byte{lower, upper} {
-			if err := tree.unpack(bytes.NewReader(layer)); err != nil {
+			c := tree.change()
+			if walk(bytes.NewReader(layer), c.entry) != nil || tree.put(c) != nil {
 				return
 			}
 		}

@@ -64,45 +64,64 @@ func below(name, dir string) bool {
 
 // readLayer puts a layer on top of those before it.
 func (t *tree) readLayer(ctx context.Context, from oci.Reader, n ref.Name, d oci.Descriptor) error {
+	c := t.change()
+	if err := WalkLayer(ctx, from, n, d, c.entry); err != nil {
+		return err
+	}
+	return t.put(c)
+}
+
+// change is what another layer changes.
+func (t *tree) change() *change {
+	return &change{tree: t, nodes: map[string]node{}, dirs: map[string]dir{}}
+}
+
+// put puts what a layer changes on top.
+func (t *tree) put(c *change) error {
+	c.apply()
+	if len(t.nodes) > maxFiles {
+		return oci.Errorf(oci.ErrTooLarge, "", "the catalog has more than %d files", maxFiles)
+	}
+	return nil
+}
+
+// WalkLayer calls each for the entries of a layer: a tar, plain or compressed. What
+// it is shows its content, because the media types of old layers are not to be relied
+// on. After the last entry the layer was verified: until then nothing that each has
+// seen is to be used. A layer of more than 64 GiB, unpacked, is ErrTooLarge; an error
+// of each ends it.
+func WalkLayer(ctx context.Context, from oci.Reader, n ref.Name, d oci.Descriptor, each func(*tar.Header, io.Reader) error) error {
 	b, err := from.Blob(ctx, n, d.Digest, 0)
 	if err != nil {
 		return err
 	}
-	defer b.Body.Close()
+	defer b.Body.Close() // it was read
 	verified := oci.VerifyReader(b.Body, d.Digest, d.Size)
-	if err := t.unpack(verified); err != nil {
+	if err := walk(verified, each); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, verified) // what follows the archive belongs to the digest too
 	return err
 }
 
-// unpack reads a layer: a tar, plain or compressed. What it is shows its content: the
-// media types of old layers are not to be relied on.
-func (t *tree) unpack(r io.Reader) error {
+// walk reads the tar of a layer.
+func walk(r io.Reader, each func(*tar.Header, io.Reader) error) error {
 	plain, done, err := decompress(r)
 	if err != nil {
 		return err
 	}
 	defer done()
-	c := &change{tree: t, nodes: map[string]node{}, dirs: map[string]dir{}}
-	archive := tar.NewReader(&bounded{r: plain, left: maxUnpacked})
-	for {
+	for archive := tar.NewReader(&bounded{r: plain, left: maxUnpacked}); ; {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		} else if err != nil {
 			return err
 		}
-		if err := c.entry(h, archive); err != nil {
+		if err := each(h, archive); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
-	c.apply()
-	if len(t.nodes) > maxFiles {
-		return oci.Errorf(oci.ErrTooLarge, "", "the catalog has more than %d files", maxFiles)
-	}
-	return nil
 }
 
 // decompress returns the plain bytes. done frees what that takes.

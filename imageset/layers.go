@@ -2,19 +2,14 @@ package imageset
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
+	"github.com/entrepot/entrepot/catalog"
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
 )
@@ -48,34 +43,10 @@ type found struct {
 }
 
 // layer looks into one layer.
-func (f *found) layer(ctx context.Context, from oci.Reader, n ref.Name, d oci.Descriptor) (err error) {
-	b, err := from.Blob(ctx, n, d.Digest, 0)
-	if err != nil {
-		return err
-	}
-	defer b.Body.Close() // it was read
-	raw := oci.VerifyReader(b.Body, d.Digest, d.Size)
-	in, done, err := decompress(raw)
-	if err != nil {
-		return err
-	}
-	defer done()
+func (f *found) layer(ctx context.Context, from oci.Reader, n ref.Name, d oci.Descriptor) error {
 	here := &found{want: f.want, files: map[string][]byte{}}
 	var gone []string
-	for r := tar.NewReader(in); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := here.entry(r, h, &gone); err != nil {
-			return err
-		}
-	}
-	// The digest is known at the end of the blob, which the archive may end before.
-	if _, err := io.Copy(io.Discard, raw); err != nil {
+	if err := catalog.WalkLayer(ctx, from, n, d, func(h *tar.Header, r io.Reader) error { return here.entry(r, h, &gone) }); err != nil {
 		return err
 	}
 	f.take(here, gone)
@@ -122,26 +93,4 @@ func (f *found) entry(r io.Reader, h *tar.Header, gone *[]string) error {
 		return err
 	}
 	return nil
-}
-
-// decompress returns the archive in a layer, by how it begins. done frees what
-// was needed for it.
-func decompress(raw io.Reader) (in io.Reader, done func(), err error) {
-	b := bufio.NewReaderSize(raw, 64<<10)
-	head, err := b.Peek(4)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(b)
-		return z, func() {}, err
-	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return b, func() {}, nil
 }

@@ -166,20 +166,20 @@ func (c *catalogInput) source() ref.Ref {
 }
 
 // open makes the layout that the catalog's image is in, if any, the source of it.
-func (c *catalogInput) open(a *brought) (close func(), err error) {
+func (c *catalogInput) open(a *oci.Split) (close func(), err error) {
 	close = func() {}
 	if c.dir == "" {
 		return close, nil
 	}
 	name := c.source().Name
-	if a.from[name] != nil {
+	if a.At[name] != nil {
 		return close, failure(fmt.Errorf("%s: another input is called %s too", c.name, name), "give its directory another name")
 	}
 	l, err := layout.Open(c.dir)
 	if err != nil {
 		return close, fmt.Errorf("%s: %w", c.name, err)
 	}
-	a.from[name] = l
+	a.At[name] = l
 	return func() { l.Close() }, nil // it was only read
 }
 

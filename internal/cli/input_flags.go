@@ -27,6 +27,7 @@ type inputFlags struct {
 	values  []string // files of values for it
 	graph   []string // update graphs of releases
 	use     setUse
+	offline bool // registries are asked for no input
 
 	// fetch reads a bundle from a registry; nil where nothing is contacted.
 	fetch func(ref.Ref) (document.Input, error)

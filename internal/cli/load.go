@@ -1,25 +1,32 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/entrepot/entrepot/document"
+	"github.com/entrepot/entrepot/oci"
+	"github.com/entrepot/entrepot/ref"
+	"github.com/entrepot/entrepot/relocate"
 )
 
 func newLoadCmd(env Env) *cobra.Command {
 	var opts relocateOptions
 	cmd := &cobra.Command{
-		Use:   "load ARCHIVE... --to PREFIX",
+		Use:   "load ARCHIVE... [DOCUMENT...] --to PREFIX",
 		Short: "Copy the images of an archive to a registry, and lead there",
 		Long:  loadHelp(),
 		Example: `  entrepot load images.tar --to registry.corp/mirror --emit registries.conf=mirror.conf
   entrepot load /media/disk/images-*.tar --to registry.corp --naming host-path --emit hosts.toml=certs.d
   entrepot load january.tar february.tar --to registry.corp/mirror --map relocation-mapping.json
+  entrepot load images.tar deploy/ --to registry.corp/mirror --output private/
   entrepot load images.tar --to registry.corp/mirror --plan`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return load(cmd.Context(), env, opts, args) },
@@ -46,6 +53,10 @@ Archives of others are loaded as well, and directories with an OCI image layout,
 where they have the whole names of their images: what skopeo copies to
 oci-archive:FILE:NAME:TAG, and what docker save writes.
 
+A DOCUMENT is what the archive was saved for, or a part of it, carried along: its
+spellings become keys of the relocation mapping, and --output writes it with the
+new names. Whatever it names has to be in the archives.
+
 An archive that was saved with --have or --since lacks what the far side has. All
 of that is looked for below PREFIX before anything is written; where some of it is
 not there, it is named and nothing is written. An archive and the one that it was
@@ -69,17 +80,63 @@ const baseHint = "load the archive first that this one was made against, or both
 func load(ctx context.Context, env Env, opts relocateOptions, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if opts.output != "" {
-		return usageError(errors.New("--output: an archive has no documents to be rewritten"), "use 'entrepot rewrite DOCUMENT... --map FILE --output PATH' with what --map writes; or give them to 'entrepot relocate', with the archive")
+	if !opts.withDocuments(args) {
+		if opts.output != "" && !slices.ContainsFunc(args, func(arg string) bool { return !isArchive(arg) }) {
+			return usageError(errors.New("--output: there are no documents to be rewritten"), "name those that the archive was saved for after it, as carried along with it; or use 'entrepot rewrite DOCUMENT... --map FILE --output PATH' with what --map writes")
+		}
+		opts.kind = string(document.Archive)
 	}
-	opts.kind = string(document.Archive)
 	if len(opts.rules) == 0 && opts.as == "" {
 		opts.rules = []string{"none"} // there is nothing that they could lead to
 	}
+	opts.offline = true
 	r, err := opts.open(ctx, env, args)
 	if err != nil {
 		return err
 	}
 	defer r.x.close()
+	r.closed, r.x.cfg.Source = true, &oci.Split{} // nothing but what the archives have
 	return r.relocate(ctx)
+}
+
+// withDocuments reports whether there are archives and documents besides. Whatever
+// is not there is meant to be an archive: nothing is fetched.
+func (opts *relocateOptions) withDocuments(args []string) bool {
+	stored := 0
+	for _, arg := range args {
+		switch {
+		case isArchive(arg):
+			stored++
+		case arg != "-" && !isThere(arg):
+			return false
+		}
+	}
+	return stored > 0 && stored < len(args)
+}
+
+// checkBrought finds out whether everything that the documents name is among the
+// images that the inputs bring along.
+func (r *relocation) checkBrought(ctx context.Context, mentions []relocate.Mention) error {
+	var missing []error
+	for _, m := range mentions {
+		name, err := ref.Parse(cmp.Or(m.From, m.Written))
+		if err != nil {
+			continue // Pairs says what is wrong
+		}
+		if _, err := r.x.cfg.Source.Resolve(ctx, name.WithDefaultTag()); errors.Is(err, oci.ErrNotFound) {
+			missing = append(missing, fmt.Errorf("%s: %s is not in the archives", m.At, m.Written))
+		}
+	}
+	return lastOf(r.out.env, missing, "save the archive again, for this document too")
+}
+
+// lastOf prints all errors but the last, which it returns with a hint.
+func lastOf(env Env, errs []error, hint string) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	for _, err := range errs[:len(errs)-1] {
+		printError(env.Stderr, err, "")
+	}
+	return failure(errs[len(errs)-1], hint)
 }

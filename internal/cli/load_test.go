@@ -370,6 +370,46 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// TestLoadDocuments loads an archive with the documents that it was saved for: they
+// are written with the new names, their spellings become keys, and whatever the
+// archive lacks is named before the target is asked.
+func TestLoadDocuments(t *testing.T) {
+	m, c := newMove(t), newCargo(t)
+	app := c.add("docker.io/team/app:1", regtest.Image{Layers: []int64{1000}, Seed: 1})
+	tarball := c.write(m.path("set.tar"), 0)[0]
+	pod := "# kept\napiVersion: v1\nkind: Pod\nspec: {containers: [{image: '%s'}]}\n"
+	doc := m.file("pod.yaml", fmt.Sprintf(pod, "team/app:1"))
+
+	for name, c := range map[string]struct {
+		args   []string
+		stderr string
+	}{
+		"not in the archive": {[]string{m.file("other.yaml", fmt.Sprintf(pod, "team/other:1"))}, "other.yaml:4: team/other:1 is not in the archives"},
+		"another tag":        {[]string{m.file("tag.yaml", fmt.Sprintf(pod, "team/app:2"))}, "tag.yaml:4: team/app:2 is not in the archives"},
+		"an image set":       {[]string{m.file("set.yaml", "kind: ImageSetConfiguration\napiVersion: mirror.openshift.io/v2alpha1\nmirror: {}\n")}, "has no names to rewrite"},
+		"a reference":        {[]string{"quay.io/team/app:1"}, "no such file"},
+	} {
+		m.load(append(c.args, tarball, "--output", m.path("no"))...)
+		if m.code == exitDone || !strings.Contains(m.errors, c.stderr) {
+			t.Errorf("%s: exit code %d, want another one with %q; %s", name, m.code, c.stderr, m.errors)
+		}
+	}
+	if n := len(m.dst.Log()); n > 0 {
+		t.Errorf("the target was asked %d times", n)
+	}
+
+	m.load(tarball, doc, "--output", m.path("out"), "--map", m.path("map.json"))
+	m.exits(exitDone)
+	m.holds("docker.io/team/app", "1", app)
+	to := m.dst.Host() + "/m/docker.io/team/app:1"
+	if got, want := m.read("out/pod.yaml"), fmt.Sprintf(pod, to); got != want {
+		t.Errorf("the document is %q, want %q", got, want)
+	}
+	if got := m.read("map.json"); !strings.Contains(got, `"team/app:1": "`+to+`"`) || !strings.Contains(got, `"docker.io/team/app:1": "`+to+`"`) {
+		t.Errorf("the mapping lacks a spelling: %s", got)
+	}
+}
+
 // TestArchiveInputs: an archive is an input like any other, and its images are
 // read from it: nothing is known of the registries that they are called after.
 func TestArchiveInputs(t *testing.T) {

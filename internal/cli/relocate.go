@@ -110,6 +110,7 @@ type relocation struct {
 	naming  *relocate.Naming
 	out     *results
 	changed bool // files are written where one of them has changed
+	closed  bool // all images have to be among those that inputs bring along
 }
 
 // open reads flags and inputs.
@@ -193,6 +194,11 @@ func (r *relocation) pairs(ctx context.Context) ([]relocate.Pair, error) {
 	mentions, err := r.out.set.mentions(ctx, r.x.cfg.Source)
 	if err != nil {
 		return nil, err
+	}
+	if r.closed {
+		if err := r.checkBrought(ctx, mentions); err != nil {
+			return nil, err
+		}
 	}
 	pairs, err := relocate.Pairs(mentions, r.naming)
 	if err != nil {

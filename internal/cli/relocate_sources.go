@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"slices"
 
@@ -19,7 +18,9 @@ import (
 // an image set names its images by, and for nothing else. Inputs that cannot be read are those of an earlier round, where
 // there was one. Whoever calls it closes the transfer.
 func (t *transferFlags) intake(ctx context.Context, env Env, in *inputFlags, how document.Options, args []string) (*inputSet, *transfer, error) {
-	in.fetch, in.catalog, in.use = t.bundleOrImage(ctx, env), t.catalogs(ctx, env), max(in.use, copySets)
+	if !in.offline {
+		in.fetch, in.catalog, in.use = t.bundleOrImage(ctx, env), t.catalogs(ctx, env), max(in.use, copySets)
+	}
 	set, err := in.read(env, args, how)
 	if err != nil && in.earlier == nil {
 		return nil, nil, err
@@ -62,7 +63,7 @@ const imageAlone = "\x00"
 // catalogs in layouts, the source of what they name. done gives up what it has
 // opened.
 func (s *inputSet) unpack(x *transfer) (done func(), err error) {
-	a := &brought{rest: x.cfg.Source, from: make(map[ref.Name]place)}
+	a := &oci.Split{At: make(map[ref.Name]oci.Reader), Rest: x.cfg.Source}
 	var undo []func()
 	done = func() {
 		for _, f := range slices.Backward(undo) {
@@ -72,7 +73,7 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 	err = s.unpackArchives(a)
 	if s.archives != nil {
 		undo = append(undo, func() { s.archives.Close() }) // it was only read
-		x.cfg.Lacks = a.lacks
+		x.cfg.Lacks = lacks(a)
 	}
 	if err != nil {
 		return done, err
@@ -92,7 +93,7 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 			return done, err
 		}
 	}
-	if len(a.from) > 0 {
+	if len(a.At) > 0 {
 		x.cfg.Source = a
 	}
 	return done, nil
@@ -100,7 +101,7 @@ func (s *inputSet) unpack(x *transfer) (done func(), err error) {
 
 // openBundle makes the images that a thick bundle brings along the source of what it
 // names. close removes them, after an error as well.
-func (s *inputSet) openBundle(a *brought, d *document.Document) (close func(), err error) {
+func (s *inputSet) openBundle(a *oci.Split, d *document.Document) (close func(), err error) {
 	dir, err := os.MkdirTemp("", "entrepot-bundle-")
 	if err != nil {
 		return func() {}, err
@@ -112,7 +113,7 @@ func (s *inputSet) openBundle(a *brought, d *document.Document) (close func(), e
 	}
 	for _, i := range d.Images() {
 		if named, err := ref.Parse(s.from(d, i.Ref)); err == nil {
-			a.from[named.Name] = l
+			a.At[named.Name] = l
 		}
 	}
 	return func() {
@@ -122,7 +123,7 @@ func (s *inputSet) openBundle(a *brought, d *document.Document) (close func(), e
 }
 
 // unpackArchives opens the archives among the inputs.
-func (s *inputSet) unpackArchives(a *brought) (err error) {
+func (s *inputSet) unpackArchives(a *oci.Split) (err error) {
 	if len(s.stored) == 0 {
 		return nil
 	}
@@ -130,7 +131,7 @@ func (s *inputSet) unpackArchives(a *brought) (err error) {
 		return err
 	}
 	for r := range s.archives.names {
-		a.from[r.Name] = s.archives
+		a.At[r.Name] = s.archives
 	}
 	return s.bring(s.archives)
 }
@@ -147,65 +148,10 @@ func unpackBundle(d *document.Document, dir string) (*layout.Layout, error) {
 	return l, nil
 }
 
-// A place is where images are that inputs bring along.
-type place interface {
-	oci.Reader
-	oci.Lister
-	oci.SubjectLister
-}
-
-// brought reads the repositories of which inputs bring images along from there,
-// and all others elsewhere.
-type brought struct {
-	rest oci.Reader
-	from map[ref.Name]place // :: repository → where its images are
-}
-
-var (
-	_ oci.Reader        = (*brought)(nil)
-	_ oci.Lister        = (*brought)(nil)
-	_ oci.SubjectLister = (*brought)(nil)
-)
-
 // lacks reports whether an archive leaves an image of an index out.
-func (b *brought) lacks(n ref.Name, d oci.Digest) bool {
-	a, ok := b.from[n].(*archives)
-	return ok && !a.has(d)
-}
-
-func (b *brought) of(n ref.Name) oci.Reader {
-	if p := b.from[n]; p != nil {
-		return p
+func lacks(s *oci.Split) func(ref.Name, oci.Digest) bool {
+	return func(n ref.Name, d oci.Digest) bool {
+		a, ok := s.At[n].(*archives)
+		return ok && !a.has(d)
 	}
-	return b.rest
-}
-
-func (b *brought) Resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) {
-	return b.of(r.Name).Resolve(ctx, r)
-}
-
-func (b *brought) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
-	return b.of(r.Name).Manifest(ctx, r)
-}
-
-func (b *brought) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
-	return b.of(n).Stat(ctx, n, d)
-}
-
-func (b *brought) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
-	return b.of(n).Blob(ctx, n, d, off)
-}
-
-func (b *brought) Tags(ctx context.Context, n ref.Name, after string) iter.Seq2[string, error] {
-	if l, ok := b.of(n).(oci.Lister); ok {
-		return l.Tags(ctx, n, after)
-	}
-	return func(yield func(string, error) bool) { yield("", oci.ErrUnsupported) }
-}
-
-func (b *brought) Subjects(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.Descriptor, error) {
-	if l, ok := b.of(n).(oci.SubjectLister); ok {
-		return l.Subjects(ctx, n, d)
-	}
-	return nil, oci.ErrUnsupported
 }
