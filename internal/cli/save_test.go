@@ -394,3 +394,23 @@ func TestSaveNoSpace(t *testing.T) {
 		t.Errorf("%d layers were read again, want at most the one for which there was no room", again)
 	}
 }
+
+// TestSaveOfArchive saves what an archive has into another one: the same bytes,
+// read from the archive alone.
+func TestSaveOfArchive(t *testing.T) {
+	m := newMove(t)
+	m.src.AddImage("a", regtest.Image{Layers: []int64{50_000, 1000}, Seed: 1}, "1")
+	img := m.src.AddImage("b", regtest.Image{Layers: []int64{50_000, 2000}, Seed: 2}, "1")
+	m.src.AddReferrer("b", img.Descriptor(), "application/x.sig", 1)
+	m.save(m.file("list.txt", "SRC/a:1\nSRC/b:1\n"), "--output", m.path("1.tar"))
+	m.exits(exitDone)
+	m.src.ResetLog()
+	m.save(m.path("1.tar"), "--output", m.path("2.tar"))
+	m.exits(exitDone)
+	if m.read("1.tar") != m.read("2.tar") {
+		t.Error("the second archive has other bytes")
+	}
+	if n := len(m.src.Log()); n > 0 {
+		t.Errorf("the source was asked %d times", n)
+	}
+}
