@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -137,6 +138,7 @@ func TestGateClosesWhileItWaits(t *testing.T) {
 	}()
 	waiting := h.dial(t, "")
 	for g.Counts().Open < 2 { // until Accept waits for room
+		runtime.Gosched()
 	}
 	if err := gated.Close(); err != nil {
 		t.Error(err)
