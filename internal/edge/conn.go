@@ -104,6 +104,9 @@ func isFile(r io.Reader) bool {
 
 // SetWriteDeadline puts a deadline in the place of ours; none gives it back.
 func (c *conn) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() && !c.theirs.Load() {
+		return nil // net/http says so after each answer; ours stays, and is set anew in time
+	}
 	c.theirs.Store(!t.IsZero())
 	c.armed.Store(0)
 	return c.TCPConn.SetWriteDeadline(t)
