@@ -48,7 +48,6 @@ func (c *checker) config(f file, flags serveFlags) config {
 		listen:        c.addr("server.listen", flags.listen, f.Server.Listen, defaultListen),
 		admin:         c.addr("server.admin", flags.admin, f.Server.Admin, defaultAdmin),
 		externalHosts: c.hosts("server.external_hosts", f.Server.ExternalHosts),
-		drain:         c.duration("server.drain", f.Server.Drain, defaultDrain),
 		conns:         c.connectionLimits(f.Server),
 		tlsCert:       f.Server.TLSCert,
 		tlsKey:        f.Server.TLSKey,
@@ -57,6 +56,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 	if (cfg.tlsCert == "") != (cfg.tlsKey == "") {
 		c.add("server.tls_cert", "a certificate needs its key and a key its certificate", "tls_cert and tls_key go together")
 	}
+	cfg.drain, cfg.drainDelay = c.drain(f.Server)
 	cfg.storage = c.storage(f.Storage, flags.storage)
 	cfg.limits, cfg.scrub = c.limits(f), c.scrub(f)
 	c.access(&cfg, f)

@@ -34,8 +34,9 @@ type config struct {
 	listen, admin string
 	externalHosts []string
 	drain         time.Duration
-	conns         edge.Limits // of connections of clients
-	tlsCert       string      // with tlsKey; "" for plain HTTP
+	drainDelay    time.Duration // of drain; byProbes where the file has none
+	conns         edge.Limits   // of connections of clients
+	tlsCert       string        // with tlsKey; "" for plain HTTP
 	tlsKey        string
 	storage       string        // a directory
 	gcInterval    time.Duration // 0: never

@@ -47,6 +47,7 @@ type fileServer struct {
 	ExternalURL   string   `toml:"external_url"`
 	ClientCA      string   `toml:"client_ca"`
 	Drain         scalar   `toml:"drain"`
+	DrainDelay    scalar   `toml:"drain_delay"`
 	StallTimeout  scalar   `toml:"stall_timeout"`
 	MaxConns      int      `toml:"max_connections"`
 	MaxConnsAddr  int      `toml:"max_connections_per_address"`

@@ -35,9 +35,10 @@ pushes for every other name. Otherwise it reads entrepot.toml: from --config,
 $ENTREPOT_CONFIG, the working directory, the user's configuration directory, or
 /etc/entrepot, whichever comes first. Flags win over the file.
 
-On SIGINT and SIGTERM it stops accepting, lets requests and downloads finish
-for at most server.drain (30s), and exits with 0. A second signal ends it at
-once. On SIGHUP it reads the configuration again and follows its mirror rules
+On SIGINT and SIGTERM /readyz fails; where somebody watches it, requests are still
+taken for server.drain_delay (5s). Then it stops accepting, lets requests and
+downloads finish for what is left of server.drain (30s), and exits with 0. A second
+signal ends it at once. On SIGHUP it reads the configuration again and follows its mirror rules
 from then on, without a failed request; where something is wrong it says so and
 goes on as before. Everything else that has changed needs a restart.
 

@@ -34,6 +34,7 @@ type server struct {
 	cert     *edge.Certificate // nil for plain HTTP
 	gate     *edge.Gate
 	draining atomic.Bool
+	probes   atomic.Int64 // how often somebody has asked whether we are ready
 
 	background sync.WaitGroup // work on the store that ends with run's context
 
@@ -167,21 +168,13 @@ func (s *server) connections() web.Connections {
 	return web.Connections{Open: c.Open, Shed: c.Shed, Refused: c.Refused}
 }
 
-// ready says whether requests can be served. The state of upstreams has no
-// part in it: what is stored is served without them.
-func (s *server) ready() error {
-	if s.draining.Load() {
-		return errors.New("shutting down")
-	}
-	return nil
-}
-
 // run serves until ctx ends, then drains and closes everything. Before that it
 // calls release, which gives signals their usual effect back: a second one ends
 // the process at once. Until then it reloads as r says.
 func (s *server) run(ctx context.Context, release func(), l listeners, r reloader) error {
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
+	signal := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.serveRegistry(l.registry) })
 	g.Go(func() error { return ignoreClosed(s.admin.Serve(l.admin)) })
@@ -192,22 +185,12 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
 		release()
-		return s.shutdown()
+		return s.shutdown(signal.Err() != nil)
 	})
 	if err := g.Wait(); err != nil {
 		return failure(err, "")
 	}
 	return nil
-}
-
-// lettingGo ends the connection behind an answer where others wait for it.
-func (s *server) lettingGo(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.gate.Crowded() {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (s *server) serveRegistry(l net.Listener) error {
@@ -225,24 +208,4 @@ func ignoreClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// shutdown stops from the outside in: readiness first, so that whoever sends
-// clients here stops; then the listener, the requests, the fills, the store.
-// The admin address lasts until then, so that the draining can be watched.
-func (s *server) shutdown() error {
-	s.draining.Store(true)
-	s.log.Info("shutting down", "drain", s.cfg.drain)
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.drain) // the caller's has ended
-	defer cancel()
-	if err := s.registry.Shutdown(ctx); err != nil {
-		s.log.Warn("requests were cut", "err", err)
-		s.registry.Close()
-	}
-	if err := s.pull.close(ctx); err != nil {
-		s.log.Warn("downloads were cut; they go on after the next start", "err", err)
-	}
-	s.background.Wait()
-	s.admin.Close()
-	return errors.Join(s.store.Close(), s.archives.close())
 }

@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -79,4 +80,53 @@ func TestSecondSignalEndsItAtOnce(t *testing.T) {
 	if status, ok := exit.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v, want the signal", exit)
 	}
+}
+
+// Until the delay is over everything is answered, on old connections and on new
+// ones, and each answer ends its connection. The admin address says all along that
+// the server is not ready, but alive.
+func TestDrainDelayTakesRequests(t *testing.T) {
+	process, out, ended := startProcess(t, "[server]\ndrain = '2h'\ndrain_delay = '1h'\n")
+	url, admin := out.wait(t, `serving (http://\S+) from`), out.wait(t, `admin address (http://\S+) `)
+	old := &http.Client{Transport: &http.Transport{}}
+	defer old.CloseIdleConnections()
+	if resp := ping(t, old, url+"/v2/"); resp.StatusCode != 200 || resp.Close {
+		t.Errorf("before: got %d, closed %v", resp.StatusCode, resp.Close)
+	}
+	if err := process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	out.wait(t, "shutting down")
+	fresh := &http.Client{Transport: &http.Transport{}}
+	defer fresh.CloseIdleConnections()
+	for name, client := range map[string]*http.Client{"old connection": old, "new connection": fresh} {
+		if resp := ping(t, client, url+"/v2/"); resp.StatusCode != 200 || !resp.Close {
+			t.Errorf("%s: got %d, closed %v, want 200 and its end", name, resp.StatusCode, resp.Close)
+		}
+	}
+	for path, want := range map[string]int{"/readyz": 503, "/healthz": 200, "/metrics": 200} {
+		if resp := ping(t, fresh, admin+path); resp.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+	if err := process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := errors.AsType[*exec.ExitError](<-ended); !ok {
+		t.Error("the second signal did not end it")
+	}
+}
+
+// ping makes a GET and reads its answer to the end.
+func ping(t *testing.T, client *http.Client, url string) *http.Response {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp
 }

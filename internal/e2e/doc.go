@@ -11,6 +11,7 @@
 // Flags, after -args:
 //
 //	-kills N           how many kill -9 the kill loop makes (50)
+//	-rolls N           how many restarts a rolling restart has (2)
 //	-binary-race       build the entrepot binary with the race detector
 //	-require-clients   a client that is not here fails the test
 package e2e
