@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -137,6 +141,83 @@ func TestPullThroughRelay(t *testing.T) {
 	}
 	if err := r.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTLS reads a blob over TLS, from a server that has our certificate.
+func TestTLS(t *testing.T) {
+	pair, err := newKeyPair(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.LoadX509KeyPair(pair.cert, pair.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 3<<20)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(body))
+	}))
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	srv.StartTLS()
+	defer srv.Close()
+	p := &process{addr: srv.Listener.Addr().String(), pair: pair}
+	c, err := p.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	var count atomic.Int64
+	d := descriptor{Digest: digestOf(body), Size: int64(len(body))}
+	for _, verify := range []bool{false, true} {
+		if err := c.getBlob(blobRepo, d, &count, verify); err != nil {
+			t.Errorf("verify %v: %v", verify, err)
+		}
+	}
+	if got, want := count.Load(), 2*d.Size; got != want {
+		t.Errorf("got %d bytes, want %d", got, want)
+	}
+	if c, err = (&process{addr: p.addr}).dial(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.getBlob(blobRepo, d, &count, false); err == nil {
+		t.Error("plain HTTP passes")
+	}
+}
+
+// TestNoOrigin: without the program that is needed the error says so, and
+// nothing is left behind.
+func TestNoOrigin(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	temp := t.TempDir()
+	err := run(t.Context(), options{run: regexp.MustCompile(""), servers: regexp.MustCompile(""), peers: temp, temp: temp})
+	if err == nil || !strings.Contains(err.Error(), "go install") {
+		t.Errorf("got %v, want an error that says how the registry is installed", err)
+	}
+	if left, _ := os.ReadDir(temp); len(left) > 0 {
+		t.Errorf("%v is left behind", left)
+	}
+}
+
+// TestFollowBlob: all clients read the whole blob, and one that fails ends it.
+func TestFollowBlob(t *testing.T) {
+	const size = 200_000
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		n := size
+		if asked.Add(1) == 6 {
+			n--
+		}
+		w.Write(make([]byte, n))
+	}))
+	defer srv.Close()
+	p := &process{addr: srv.Listener.Addr().String()}
+	for i, fails := range []bool{false, true} {
+		if _, err := followBlob(t.Context(), p, descriptor{Size: size}, 4); (err != nil) != fails {
+			t.Errorf("time %d: got %v, want an error: %v", i, err, fails)
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func (b *bench) measureBlob(ctx context.Context, server string, d descriptor, cl
 	if err := b.warmBlob(ctx, server, p, d); err != nil {
 		return nil, err
 	}
-	conns, err := dialMany(ctx, p.addr, clients)
+	conns, err := dialMany(ctx, p.dial, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (b *bench) warmBlob(ctx context.Context, server string, p *process, d descr
 	if b.seen[key] {
 		return nil
 	}
-	c, err := dial(ctx, p.addr)
+	c, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -108,10 +108,10 @@ func (b *bench) warmBlob(ctx context.Context, server string, p *process, d descr
 	return nil
 }
 
-func dialMany(ctx context.Context, addr string, n int) ([]*conn, error) {
+func dialMany(ctx context.Context, dial func(context.Context) (*conn, error), n int) ([]*conn, error) {
 	conns := make([]*conn, 0, n)
 	for range n {
-		c, err := dial(ctx, addr)
+		c, err := dial(ctx)
 		if err != nil {
 			closeAll(conns)
 			return nil, err

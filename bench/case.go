@@ -65,6 +65,8 @@ func allCases(o options) []testCase {
 	all = append(all, blobCases(o)...)
 	all = append(all, manifestCases()...)
 	all = append(all, coldCases()...)
+	all = append(all, followerCases()...)
+	all = append(all, tlsCases()...)
 	all = append(all, moveCases()...)
 	all = append(all, carryCases()...)
 	return all

@@ -28,7 +28,9 @@ type conn struct {
 	tcp  *net.TCPConn
 	raw  syscall.RawConn
 	buf  *bufio.Reader
-	void []byte // never touched: with MSG_TRUNC only its length counts; see tcp(7)
+
+	stream net.Conn // what requests are written to: tcp, or TLS over it
+	void   []byte   // never touched: with MSG_TRUNC only its length counts; see tcp(7)
 }
 
 func dial(ctx context.Context, addr string) (*conn, error) {
@@ -44,7 +46,7 @@ func dial(ctx context.Context, addr string) (*conn, error) {
 		return nil, err
 	}
 	// The buffer is small, so that little of a body is read into it.
-	return &conn{host: addr, tcp: tcp, raw: raw, buf: bufio.NewReaderSize(tcp, 4096), void: make([]byte, 1<<20)}, nil
+	return &conn{host: addr, tcp: tcp, raw: raw, stream: tcp, buf: bufio.NewReaderSize(tcp, 4096), void: make([]byte, 1<<20)}, nil
 }
 
 func (c *conn) close() error { return c.tcp.Close() }
@@ -58,7 +60,7 @@ func (c *conn) get(path string) (*http.Response, error) {
 		fmt.Fprintf(&b, "Accept: %s\r\n", accept)
 	}
 	b.WriteString("\r\n")
-	if _, err := io.WriteString(c.tcp, b.String()); err != nil {
+	if _, err := io.WriteString(c.stream, b.String()); err != nil {
 		return nil, err
 	}
 	resp, err := http.ReadResponse(c.buf, nil)
@@ -84,6 +86,9 @@ func (c *conn) discard(n int64, count *atomic.Int64) error {
 	}
 	count.Add(int64(had))
 	n -= int64(had)
+	if c.stream != net.Conn(c.tcp) {
+		return c.drop(n, count)
+	}
 	var failed error
 	err = c.raw.Read(func(fd uintptr) bool {
 		for n > 0 {
@@ -109,6 +114,19 @@ func (c *conn) discard(n int64, count *atomic.Int64) error {
 		return err
 	}
 	return failed
+}
+
+// drop is discard for what the kernel cannot drop, since it has to be decrypted.
+func (c *conn) drop(n int64, count *atomic.Int64) error {
+	for n > 0 {
+		got, err := c.stream.Read(c.void[:min(n, int64(len(c.void)))])
+		n -= int64(got)
+		count.Add(int64(got))
+		if err != nil && n > 0 {
+			return err
+		}
+	}
+	return nil
 }
 
 // getBlob reads a blob; with verify through its hash.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +157,7 @@ func measureMemory(ctx context.Context, b *bench, server string, _ int) (s sampl
 	if _, err := pullMany(ctx, p.addr, clients, false); err != nil {
 		return nil, err
 	}
-	conns, err := dialMany(ctx, p.addr, clients)
+	conns, err := dialMany(ctx, p.dial, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -177,19 +178,25 @@ type proxy struct {
 func (b *bench) startProxy(ctx context.Context, server, upstream string) (proxy, error) {
 	p := proxy{dir: b.newName("cache")}
 	var err error
-	if server == distribution {
+	switch server {
+	case distribution:
 		p.process, err = b.startDistribution(ctx, p.dir, upstream, false)
-	} else {
+	case nginxCache:
+		p.process, err = b.startNginxCache(ctx, p.dir, upstream)
+	default:
 		p.process, err = b.startEntrepot(ctx, server, p.dir, upstream)
 	}
 	return p, err
 }
 
 // usage is what the origin has been asked for.
-type usage struct{ requests, bytes float64 }
+type usage struct {
+	requests, bytes float64
+	blobs           float64 // GETs of blobs
+}
 
-// accessLine is a line of the origin's log in Apache's format: method, status, bytes.
-var accessLine = regexp.MustCompile(`(?m)"(?:GET|HEAD) /v2/[^"]+ HTTP/[\d.]+" \d+ (\d+) `)
+// accessLine is a line of the origin's log in Apache's format: method, path, bytes.
+var accessLine = regexp.MustCompile(`(?m)"(GET|HEAD) (/v2/[^"]+) HTTP/[\d.]+" \d+ (\d+) `)
 
 // originUsage waits until the origin's log is quiet, and counts.
 func (b *bench) originUsage() (usage, error) {
@@ -211,9 +218,12 @@ func (b *bench) originUsage() (usage, error) {
 	}
 	var u usage
 	for _, m := range accessLine.FindAllSubmatch(text, -1) {
-		n, err := strconv.ParseFloat(string(m[1]), 64)
+		n, err := strconv.ParseFloat(string(m[3]), 64)
 		if err != nil {
 			return u, err
+		}
+		if string(m[1]) == "GET" && bytes.Contains(m[2], []byte("/blobs/")) {
+			u.blobs++
 		}
 		u.requests++
 		u.bytes += n

@@ -19,13 +19,7 @@ func manifestCases() []testCase {
 			what:    fmt.Sprintf("Warm manifest of about 1.5 kB by %s, 32 connections of wrk -t1.", by),
 			needs:   "wrk",
 			servers: []string{entrepot, crane, nginx, distribution},
-			metrics: []metric{
-				{key: "req/s", head: "req/s", format: "%.0f"},
-				{key: "p50", head: "p50 ms", format: "%.2f"},
-				{key: "p99", head: "p99 ms", format: "%.2f"},
-				{key: "cpu", head: "server CPU µs/req", format: "%.1f"},
-				peakMetric,
-			},
+			metrics: manifestMetrics,
 			targets: []target{
 				{key: "req/s", peer: crane, atLeast: true, bound: 1},
 				{key: "p99", bound: 5},
@@ -44,12 +38,20 @@ func manifestCases() []testCase {
 	return all
 }
 
+var manifestMetrics = []metric{
+	{key: "req/s", head: "req/s", format: "%.0f"},
+	{key: "p50", head: "p50 ms", format: "%.2f"},
+	{key: "p99", head: "p99 ms", format: "%.2f"},
+	{key: "cpu", head: "server CPU µs/req", format: "%.1f"},
+	peakMetric,
+}
+
 func (b *bench) measureManifest(ctx context.Context, server string, m manifest, name string) (sample, error) {
 	p, err := b.server(ctx, server)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkManifest(ctx, p.addr, m, name); err != nil {
+	if err := checkManifest(ctx, p, m, name); err != nil {
 		return nil, err
 	}
 	cpu, err := p.cpu()
@@ -57,7 +59,7 @@ func (b *bench) measureManifest(ctx context.Context, server string, m manifest, 
 		return nil, err
 	}
 	seconds := int(max(1, b.options.window/time.Second))
-	url := fmt.Sprintf("http://%s/v2/%s/manifests/%s", p.addr, smallRepo, name)
+	url := fmt.Sprintf("%s%s/v2/%s/manifests/%s", p.pair.scheme(), p.addr, smallRepo, name)
 	out, err := exec.CommandContext(ctx, b.bin["wrk"], "-t1", "-c32", fmt.Sprintf("-d%ds", seconds), "--latency",
 		"-H", "Accept: "+accept, url).Output()
 	if err != nil {
@@ -78,8 +80,8 @@ func (b *bench) measureManifest(ctx context.Context, server string, m manifest, 
 }
 
 // checkManifest asks once, so that the manifest is there and the right one.
-func checkManifest(ctx context.Context, addr string, m manifest, name string) error {
-	c, err := dial(ctx, addr)
+func checkManifest(ctx context.Context, p *process, m manifest, name string) error {
+	c, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}

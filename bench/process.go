@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,14 +18,21 @@ import (
 
 // A process is a server that we started.
 type process struct {
-	addr   string // host:port of the registry
-	log    string // file with all that it printed
+	addr   string   // host:port of the registry
+	admin  string   // host:port of Entrepot's admin address; "" for others
+	pair   *keyPair // nil where it serves plain HTTP
+	log    string   // file with all that it printed
 	cmd    *exec.Cmd
 	exited chan error
 }
 
 // start runs a server and waits until it answers on addr.
 func start(ctx context.Context, addr, log string, env []string, argv ...string) (*process, error) {
+	return startTLS(ctx, nil, addr, log, env, argv...)
+}
+
+// startTLS is start for a server that serves TLS where there is a pair.
+func startTLS(ctx context.Context, pair *keyPair, addr, log string, env []string, argv ...string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -40,7 +46,7 @@ func start(ctx context.Context, addr, log string, env []string, argv ...string) 
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{addr: addr, log: log, cmd: cmd, exited: make(chan error, 1)}
+	p := &process{addr: addr, pair: pair, log: log, cmd: cmd, exited: make(chan error, 1)}
 	go func() { p.exited <- cmd.Wait() }()
 	if err := p.waitReady(ctx); err != nil {
 		text, _ := os.ReadFile(log)
@@ -51,8 +57,10 @@ func start(ctx context.Context, addr, log string, env []string, argv ...string) 
 
 func (p *process) waitReady(ctx context.Context) error {
 	deadline := time.Now().Add(20 * time.Second)
+	client := p.pair.client()
+	defer client.CloseIdleConnections()
 	for time.Now().Before(deadline) {
-		resp, err := http.Get("http://" + p.addr + "/v2/")
+		resp, err := client.Get(p.pair.scheme() + p.addr + "/v2/")
 		if err == nil {
 			resp.Body.Close()
 			return nil
@@ -67,6 +75,19 @@ func (p *process) waitReady(ctx context.Context) error {
 		}
 	}
 	return errors.New("no answer for 20 s")
+}
+
+// dial connects to the server's registry.
+func (p *process) dial(ctx context.Context) (*conn, error) {
+	c, err := dial(ctx, p.addr)
+	if err != nil || p.pair == nil {
+		return c, err
+	}
+	if err := p.pair.secure(ctx, c); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // stop ends the server and waits for it. Its exit code does not matter.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 // A bench is the place where everything is measured: the content, an origin
@@ -17,6 +16,7 @@ type bench struct {
 	temp    string
 	bin     map[string]string // :: program → path
 	content *content
+	pair    *keyPair            // of the servers over TLS
 	origin  *process            // distribution v3, with an access log
 	warm    map[string]*process // :: server → process, started on first use
 	seen    map[string]bool     // :: server + blob → it was read and verified
@@ -25,43 +25,50 @@ type bench struct {
 }
 
 // newBench makes the content and fills the origin.
-func newBench(ctx context.Context, o options) (b *bench, err error) {
-	b = &bench{options: o, bin: map[string]string{}, warm: map[string]*process{}, seen: map[string]bool{}, filled: map[string]bool{}}
+func newBench(ctx context.Context, o options) (*bench, error) {
+	b := &bench{options: o, bin: map[string]string{}, warm: map[string]*process{}, seen: map[string]bool{}, filled: map[string]bool{}}
+	var err error
 	if b.temp, err = os.MkdirTemp(o.temp, "entrepot-bench-"); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
+	if err := b.prepare(ctx); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+// prepare does everything that newBench has to clean up after.
+func (b *bench) prepare(ctx context.Context) (err error) {
 	if err := os.Chmod(b.temp, 0o755); err != nil { // nginx's workers are another user
-		return nil, err
+		return err
 	}
 	if err := b.findPrograms(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	fmt.Fprintln(os.Stderr, "bench: making the content")
 	dir := filepath.Join(b.temp, "content")
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
 	big := int64(2 << 30)
-	if o.quick {
+	if b.options.quick {
 		big = 256 << 20
 	}
+	if b.pair, err = newKeyPair(b.temp); err != nil {
+		return err
+	}
 	if b.content, err = makeContent(dir, big); err != nil {
-		return nil, err
+		return err
 	}
 	if b.origin, err = b.startDistribution(ctx, filepath.Join(b.temp, "origin"), "", true); err != nil {
-		return nil, err
+		return err
 	}
 	for _, r := range b.content.repos {
 		if err := b.content.push(b.origin.addr, r); err != nil {
-			return nil, fmt.Errorf("fill the origin: %w", err)
+			return fmt.Errorf("fill the origin: %w", err)
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // close stops all servers and removes the content.
@@ -115,7 +122,7 @@ func (b *bench) findPrograms(ctx context.Context) error {
 
 // has says whether a server can be measured here.
 func (b *bench) has(server string) bool {
-	program := map[string]string{distribution: "registry", crane: "crane"}[server]
+	program := map[string]string{distribution: "registry", crane: "crane", nginxCache: nginx}[server]
 	if program == "" {
 		program = programs[server]
 	}
@@ -149,6 +156,10 @@ func (b *bench) startWarm(ctx context.Context, name string) (*process, error) {
 		return b.startDistribution(ctx, filepath.Join(b.temp, "origin"), "", false)
 	case crane:
 		return b.startCrane(ctx)
+	case overTLS(entrepot), overTLS(before):
+		return b.startEntrepotWith(ctx, plain(name), b.newName("entrepot"), b.origin.addr, serving{pair: b.pair})
+	case overTLS(nginx):
+		return b.startNginxTLS(ctx)
 	}
 	return nil, fmt.Errorf("no server %q", name)
 }
@@ -162,6 +173,17 @@ func (b *bench) newName(what string) string {
 // startEntrepot starts `entrepot serve`, of one state or the other, with its
 // store in dir, as a mirror of one upstream.
 func (b *bench) startEntrepot(ctx context.Context, name, dir, upstream string) (*process, error) {
+	return b.startEntrepotWith(ctx, name, dir, upstream, serving{})
+}
+
+// A serving is what else stands in Entrepot's configuration.
+type serving struct {
+	server, storage string   // further keys of these tables, a line each
+	more            string   // further tables
+	pair            *keyPair // nil: plain HTTP
+}
+
+func (b *bench) startEntrepotWith(ctx context.Context, name, dir, upstream string, s serving) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -170,25 +192,32 @@ func (b *bench) startEntrepot(ctx context.Context, name, dir, upstream string) (
 	if err != nil {
 		return nil, err
 	}
+	if s.pair != nil {
+		s.server += fmt.Sprintf("tls_cert = %q\ntls_key = %q\n", s.pair.cert, s.pair.key)
+	}
 	text := fmt.Sprintf(`[server]
 listen = %q
 admin  = %q
-
+%s
 [storage]
 url = "file://%s"
-
+%s
 [[upstream]]
 name = "origin.test"
 url  = "http://%s"
 allow_private = true
 default = true
 tag_ttl = "1h"
-`, addr, admin, dir, upstream)
+%s`, addr, admin, s.server, dir, s.storage, upstream, s.more)
 	conf := dir + ".toml"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	return start(ctx, addr, dir+".log", nil, b.bin[name], "serve", "--config", conf)
+	p, err := startTLS(ctx, s.pair, addr, dir+".log", nil, b.bin[name], "serve", "--config", conf)
+	if err == nil {
+		p.admin = admin
+	}
+	return p, err
 }
 
 // startDistribution starts distribution's registry over the files in dir, as a
@@ -211,44 +240,6 @@ http: {addr: %q}
 		return nil, err
 	}
 	return start(ctx, addr, conf+".log", []string{"OTEL_TRACES_EXPORTER=none"}, b.bin["registry"], "serve", conf)
-}
-
-// startNginx serves the content as files.
-func (b *bench) startNginx(ctx context.Context) (*process, error) {
-	dir := b.newName("nginx")
-	root := filepath.Join(dir, "root")
-	if err := b.content.tree(root); err != nil {
-		return nil, err
-	}
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	text := strings.NewReplacer("DIR", dir, "ROOT", root, "ADDR", addr, "TYPE", typeManifest).Replace(`
-daemon off;
-worker_processes auto;
-pid DIR/pid;
-error_log stderr;
-events { worker_connections 1024; }
-http {
-  sendfile on;
-  aio off;
-  access_log off;
-  keepalive_requests 1000000000;
-  client_body_temp_path DIR/body;
-  proxy_temp_path DIR/proxy;
-  fastcgi_temp_path DIR/fastcgi;
-  uwsgi_temp_path DIR/uwsgi;
-  scgi_temp_path DIR/scgi;
-  default_type TYPE;
-  server { listen ADDR; root ROOT; }
-}
-`)
-	conf := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	return start(ctx, addr, dir+".log", nil, b.bin["nginx"], "-p", dir, "-c", conf, "-e", "stderr")
 }
 
 // startCrane starts crane's registry, which keeps all in memory, with the small
