@@ -4,135 +4,163 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"hash/fnv"
-	"io"
 	"iter"
 	"strings"
 	"time"
-
-	"github.com/entrepot/entrepot/oci"
 )
 
 // A stepWorld is a bucket that several processes use, each of which stops
-// before every step. Whoever schedules says who may make the next one, so that
-// every way in which steps can follow each other can be tried. A process that
-// is never let on again is one that has crashed, or that stalls for ever.
+// before every step. Whoever schedules says who may make the next one. A process
+// that is never let on again is one that has crashed, or that stalls for ever.
 type stepWorld struct {
 	objects map[Key]string
-	sum     uint64 // of the objects, in no order
 	procs   []*stepProc
 	every   bool           // a step is a step, whatever it is about; otherwise only blobs, marks and pins count
 	pins    map[string]pin // :: content → pin; what was parsed is kept across worlds
 }
 
-// A stepProc is one of the processes: a writer or a collector.
-type stepProc struct {
-	w        *stepWorld
-	next     func() (struct{}, bool)
-	stop     func()
-	yield    func(struct{}) bool
-	seen     uint64 // hash of all that it has seen, which determines what it does next
-	done     bool
-	result   error
-	shortcut *shortcut // nil: the real protocol
-	names    int
+// A stepOp is a call of a bucket. Lists make one for each key and one for the
+// end.
+type stepOp struct {
+	kind    string
+	key, to Key // of a list: its prefix, and after what
+	data    string
+	deep    bool
 }
 
-// now is what all clocks say; every object is old by then, so that nothing is
+// A stepResult is what such a call has shown.
+type stepResult struct {
+	ok   bool
+	text string // content, or the next key of a list
+	size int
+}
+
+// apply makes one call.
+func (w *stepWorld) apply(op stepOp) stepResult {
+	content, ok := w.objects[op.key]
+	switch op.kind {
+	case "open":
+		return stepResult{ok: ok, text: content}
+	case "stat":
+		return stepResult{ok: ok, size: len(content)}
+	case "put":
+		w.objects[op.key] = op.data
+		return stepResult{ok: true}
+	case "delete", "move": // into the trash, where nobody looks
+		delete(w.objects, op.key)
+	case "copy":
+		if ok {
+			w.objects[op.to] = content
+		}
+	case "list":
+		k := next(keysAfter(w.objects), string(op.key), string(op.to), op.deep)
+		return stepResult{ok: k != "", text: k, size: len(w.objects[Key(k)])}
+	}
+	return stepResult{ok: ok}
+}
+
+// isStep reports whether others may come before a call. What is about neither
+// blobs nor marks nor pins is no part of the protocol.
+func (op stepOp) isStep() bool {
+	for _, prefix := range []string{"v/b/", "v/c/", "v/m/"} {
+		if strings.HasPrefix(string(op.key), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// A stepWork is what a process does.
+type stepWork func(context.Context, *Vault) error
+
+// A stepProc is one of the processes: a writer or a collector. It is its own
+// bucket.
+type stepProc struct {
+	of       string // its letter, in the names that it gives
+	ask      func(stepOp) (stepResult, bool)
+	names    int
+	shortcut *shortcut // nil: the real protocol
+
+	next   func() (struct{}, bool)
+	done   bool
+	result error
+}
+
+// stepNow is what all clocks say; every object is old by then, so that nothing is
 // left alone because of its age.
 var stepNow = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func hash64(parts ...string) uint64 {
-	h := fnv.New64a()
-	for _, p := range parts {
-		io.WriteString(h, p)
-		h.Write([]byte{0})
+func newStepProc(of, cut string, ask func(stepOp) (stepResult, bool)) *stepProc {
+	p := &stepProc{of: of, ask: ask}
+	if cut != "" {
+		p.shortcut = &shortcut{kind: cut}
 	}
-	return h.Sum64()
+	return p
 }
 
-func (w *stepWorld) put(k Key, content string) {
-	w.remove(k)
-	w.objects[k] = content
-	w.sum ^= hash64(string(k), content)
-}
-
-func (w *stepWorld) remove(k Key) bool {
-	old, ok := w.objects[k]
-	if ok {
-		w.sum ^= hash64(string(k), old)
-		delete(w.objects, k)
-	}
-	return ok
+// run does the work, with a vault that knows nothing yet.
+func (p *stepProc) run(work stepWork) {
+	cfg := Config{Records: 64, ManifestBytes: 1 << 12, Now: func() time.Time { return stepNow }, rand: p.name}
+	s := &Store{cfg: cfg, bucket: p, log: cfg.log()}
+	s.vault = newVault(s)
+	p.result = work(context.Background(), s.vault)
+	p.done = true
 }
 
 // start adds a process. Its work runs up to its first step.
-func (w *stepWorld) start(name string, cut *shortcut, work func(context.Context, *Vault) error) *stepProc {
-	p := &stepProc{w: w, shortcut: cut}
-	if cut != nil {
-		p.shortcut = &shortcut{kind: cut.kind}
-	}
-	p.next, p.stop = iter.Pull(func(yield func(struct{}) bool) {
-		p.yield = yield
-		s := &Store{cfg: Config{Records: 64, ManifestBytes: 1 << 12, Now: func() time.Time { return stepNow }, rand: func() string { return p.name(name) }}, bucket: p}
-		s.log = s.cfg.log()
-		s.vault = newVault(s)
-		p.result = work(context.Background(), s.vault)
-		p.done = true
+func (w *stepWorld) start(of, cut string, work stepWork) {
+	var yield func(struct{}) bool
+	p := newStepProc(of, cut, func(op stepOp) (stepResult, bool) {
+		if (w.every || op.isStep()) && !yield(struct{}{}) {
+			return stepResult{}, false
+		}
+		return w.apply(op), true
+	})
+	p.next, _ = iter.Pull(func(y func(struct{}) bool) {
+		yield = y
+		p.run(work)
 	})
 	w.procs = append(w.procs, p)
 	p.next()
-	return p
 }
 
 // name is the process's random: the same in every run, and never the same
 // twice.
-func (p *stepProc) name(of string) string {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
+func (p *stepProc) name() string {
 	p.names++
 	if p.shortcut.is("names are used again") && p.names == 1 {
 		return oldInc
 	}
-	return of + strings.Repeat("a", 13-len(of)-1) + letters[p.names:p.names+1]
+	return stepName(p.of, p.names)
+}
+
+func stepName(of string, n int) string {
+	const letters = "abcdefghijklmnopqrstuvwxyz234567"
+	return of + strings.Repeat("a", 13-len(of)-1) + letters[n:n+1]
 }
 
 const oldInc = "ooooooooooooo"
 
-// state is a hash of everything that what comes next depends on.
-func (w *stepWorld) state() uint64 {
-	h := w.sum
-	for i, p := range w.procs {
-		h = h*1099511628211 ^ p.seen + uint64(i)
-	}
-	return h
-}
-
 var errStopped = errors.New("the process was stopped")
 
-// step waits until the process may go on.
-func (p *stepProc) step(k string) error {
-	if !p.w.every && !strings.HasPrefix(k, "v/b/") && !strings.HasPrefix(k, "v/c/") && !strings.HasPrefix(k, "v/m/") {
-		return nil
+// call makes a call of which absence is an error.
+func (p *stepProc) call(op stepOp) (stepResult, error) {
+	r, on := p.ask(op)
+	if !on {
+		return r, errStopped
 	}
-	if !p.yield(struct{}{}) {
-		return errStopped
+	if !r.ok {
+		return r, errMiss
 	}
-	return nil
+	return r, nil
 }
 
-// saw notes what a step has shown.
-func (p *stepProc) saw(parts ...string) { p.seen = p.seen*1099511628211 ^ hash64(parts...) }
-
 func (p *stepProc) Open(_ context.Context, k Key) (Object, error) {
-	if err := p.step(string(k)); err != nil {
+	r, err := p.call(stepOp{kind: "open", key: k})
+	if err != nil {
 		return Object{}, err
 	}
-	content, ok := p.w.objects[k]
-	p.saw("open", string(k), content)
-	if !ok {
-		return Object{}, errMiss
-	}
-	return Object{Body: stepBody{strings.NewReader(content)}, Info: infoOfSize(len(content))}, nil
+	return Object{Body: stepBody{strings.NewReader(r.text)}, Info: infoOfSize(len(r.text))}, nil
 }
 
 type stepBody struct{ *strings.Reader }
@@ -147,13 +175,9 @@ func (p *stepProc) Put(_ context.Context, k Key, data []byte) error {
 	if strings.HasPrefix(string(k), "v/c/") && p.shortcut.is("no marks") {
 		return nil
 	}
-	if err := p.step(string(k)); err != nil {
-		return err
-	}
 	p.shortcut.wrote(k)
-	p.saw("put", string(k))
-	p.w.put(k, string(data))
-	return nil
+	_, err := p.call(stepOp{kind: "put", key: k, data: string(data)})
+	return err
 }
 
 func (p *stepProc) Stat(_ context.Context, k Key) (Info, error) {
@@ -164,34 +188,21 @@ func (p *stepProc) Stat(_ context.Context, k Key) (Info, error) {
 }
 
 func (p *stepProc) stat(k Key) (Info, error) {
-	if err := p.step(string(k)); err != nil {
+	r, err := p.call(stepOp{kind: "stat", key: k})
+	if err != nil {
 		return Info{}, err
 	}
-	content, ok := p.w.objects[k]
-	if !ok {
-		p.saw("no", string(k))
-		return Info{}, errMiss
-	}
-	p.saw("yes", string(k))
-	return infoOfSize(len(content)), nil
+	return infoOfSize(r.size), nil
 }
 
 func (p *stepProc) Delete(_ context.Context, k Key) error {
-	if err := p.step(string(k)); err != nil {
-		return err
-	}
-	ok := p.w.remove(k)
-	p.saw("delete", string(k), map[bool]string{true: "it was there"}[ok])
+	_, err := p.call(stepOp{kind: "delete", key: k})
 	if after := p.shortcut.later(); after != nil {
 		return after()
 	}
-	if !ok {
-		return errMiss
-	}
-	return nil
+	return err
 }
 
-// List makes one step for each key, and one for the end.
 func (p *stepProc) List(_ context.Context, prefix, after string, deep bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		stale := p.shortcut.listing(prefix, deep)
@@ -202,15 +213,14 @@ func (p *stepProc) List(_ context.Context, prefix, after string, deep bool) iter
 				}
 				continue
 			}
-			if err := p.step(prefix); err != nil {
-				yield(Entry{}, err)
+			r, on := p.ask(stepOp{kind: "list", key: Key(prefix), to: Key(last), deep: deep})
+			if !on {
+				yield(Entry{}, errStopped)
 				return
 			}
-			last = next(keysAfter(p.w.objects), prefix, last, deep)
-			p.saw("list", last)
-			size := len(p.w.objects[Key(last)])
+			last = r.text
 			p.shortcut.listed(Key(last))
-			if last == "" || !yield(Entry{Key: last, Info: func() (Info, error) { return infoOfSize(size), nil }}, nil) {
+			if last == "" || !yield(Entry{Key: last, Info: func() (Info, error) { return infoOfSize(r.size), nil }}, nil) {
 				return
 			}
 		}
@@ -245,15 +255,8 @@ func next(keys iter.Seq[string], prefix, last string, deep bool) string {
 // Move is how a collector removes a blob.
 func (p *stepProc) Move(_ context.Context, from, to Key) error {
 	move := func() error {
-		if err := p.step(string(from)); err != nil {
-			return err
-		}
-		ok := p.w.remove(from)
-		p.saw("move", string(from), map[bool]string{true: "it was there"}[ok])
-		if !ok {
-			return errMiss
-		}
-		return nil
+		_, err := p.call(stepOp{kind: "move", key: from, to: to})
+		return err
 	}
 	if p.shortcut.is("the mark goes before the blob") {
 		p.shortcut.then = move
@@ -263,23 +266,15 @@ func (p *stepProc) Move(_ context.Context, from, to Key) error {
 }
 
 func (p *stepProc) Copy(_ context.Context, from, to Key) error {
-	if err := p.step(string(from)); err != nil {
-		return err
-	}
-	content, ok := p.w.objects[from]
-	p.saw("copy", string(from), content)
-	if !ok {
-		return errMiss
-	}
-	p.w.put(to, content)
-	return nil
+	_, err := p.call(stepOp{kind: "copy", key: from, to: to})
+	return err
 }
 
-// dangling returns a pin of all, or with acknowledged those of a manifest, that
-// names a blob that is not there, or in images one that nobody may read.
-func (w *stepWorld) whole(prefix Key) (whole, dangling Key) {
+// whole returns a pin below prefix of which all is there and may be read, and
+// one of which something is not.
+func (w *stepWorld) whole(prefix string) (whole, dangling Key) {
 	for k, content := range w.objects {
-		if !strings.HasPrefix(string(k), string(prefix)) {
+		if !strings.HasPrefix(string(k), prefix) {
 			continue
 		}
 		if w.names(k, content) {
@@ -315,81 +310,4 @@ func (w *stepWorld) names(k Key, content string) bool {
 		}
 	}
 	return true
-}
-
-// A shortcut is a way to break the protocol, to show that it would be found.
-type shortcut struct {
-	kind   string
-	pinned bool             // this writer has written a pin
-	first  map[Key]string   // what the first listing of pins gave
-	lists  int              // of pins
-	then   func() error     // what was put off
-	ahead  map[Key]struct{} // blobs that were looked for too soon
-}
-
-func (s *shortcut) is(kind string) bool { return s != nil && s.kind == kind }
-
-func (s *shortcut) wrote(k Key) {
-	if s != nil && strings.HasPrefix(string(k), "v/m/") {
-		s.pinned = true
-	}
-}
-
-// stat answers for the writers that do not look, or look in the wrong order.
-func (s *shortcut) stat(p *stepProc, k Key) (Info, error, bool) {
-	if s == nil || !s.pinned {
-		return Info{}, nil, false
-	}
-	marker := strings.HasPrefix(string(k), "v/c/")
-	switch s.kind {
-	case "no second look by writers":
-		if marker {
-			return Info{}, errMiss, true
-		}
-		return infoOfSize(0), nil, true
-	case "the blob is looked for before the mark":
-		if !marker {
-			_, ok := s.ahead[k]
-			if !ok {
-				return Info{}, errMiss, true
-			}
-			return infoOfSize(0), nil, true
-		}
-		s.ahead = map[Key]struct{}{}
-		blob := Key("v/b/" + strings.TrimPrefix(string(k), "v/c/"))
-		if _, err := p.stat(blob); err == nil {
-			s.ahead[blob] = struct{}{}
-		} else if !errors.Is(err, oci.ErrNotFound) {
-			return Info{}, err, true
-		}
-	}
-	return Info{}, nil, false
-}
-
-// later returns what was put off until now.
-func (s *shortcut) later() func() error {
-	if s == nil || s.then == nil {
-		return nil
-	}
-	then := s.then
-	s.then = nil
-	return then
-}
-
-// listing returns the keys of an earlier listing that is served again.
-func (s *shortcut) listing(prefix string, deep bool) map[Key]string {
-	if !s.is("no second look by collectors") || prefix != "v/m/" || !deep {
-		return nil
-	}
-	if s.lists++; s.lists == 1 {
-		s.first = map[Key]string{}
-		return nil
-	}
-	return s.first
-}
-
-func (s *shortcut) listed(k Key) {
-	if s != nil && s.first != nil && strings.HasPrefix(string(k), "v/m/") {
-		s.first[k] = ""
-	}
 }
