@@ -23,9 +23,11 @@ type upstream struct {
 type serving struct {
 	store     string // directory of the store; "" for a fresh one
 	server    string // further keys of [server], a line each
+	storage   string // further keys of [storage], a line each
 	upstreams []upstream
 	more      string   // further tables
 	rules     []string // FORMAT=PATH
+	env       []string // further environment
 	files     int      // how many it may have open at once; 0: as many as we
 }
 
@@ -44,7 +46,7 @@ func (s serving) toml() string {
 		rules = append(rules, strconv.Quote(r))
 	}
 	fmt.Fprintf(&b, "rules = [%s]\n", strings.Join(rules, ", "))
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n%s\n\n[storage]\nurl = %q\n", s.server, "file://"+s.store)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n%s\n\n[storage]\nurl = %q\n%s\n", s.server, "file://"+s.store, s.storage)
 	for _, u := range s.upstreams {
 		fmt.Fprintf(&b, "\n[[upstream]]\nname = %q\nurl = %q\nallow_private = true\n%s\n", u.name, u.url, u.more)
 	}
@@ -81,6 +83,7 @@ func startServe(t testing.TB, s serving) *process {
 		cmd = exec.Command("sh", append([]string{"-c", limit}, cmd.Args...)...)
 	}
 	cmd.Dir = filepath.Dir(conf)
+	cmd.Env = append(os.Environ(), s.env...)
 	return startProcess(t, "entrepot", cmd)
 }
 

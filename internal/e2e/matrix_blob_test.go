@@ -21,9 +21,9 @@ const blobSize = 4 << 20
 const heldBack = 64 << 10
 
 var blobRows = []row{
-	{"GET blob, cold and stored", coldBlob},
-	{"GET blob, N clients with ranges while it fills", rangesWhileFilling},
-	{"GET blob, range beyond its size", func(t *testing.T) {
+	{"L12 GET blob, cold and stored", coldBlob},
+	{"L13 GET blob, N clients with ranges while it fills", rangesWhileFilling},
+	{"L15 GET blob, range beyond its size", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
 		for range 2 { // cold, then stored
@@ -33,30 +33,30 @@ var blobRows = []row{
 			s.ask(t, "GET", blobPath(d)).is(t, b)
 		}
 	}},
-	{"GET blob, upstream's body has the wrong digest", wrongDigest},
-	{"GET blob, upstream cuts at byte N", func(t *testing.T) {
+	{"L16 GET blob, upstream's body has the wrong digest", wrongDigest},
+	{"L17 GET blob, upstream cuts at byte N", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
 		s.up.On(regtest.Match{Kind: regtest.Blob, Times: 1}, regtest.CutAt(1_000_003))
 		s.ask(t, "GET", blobPath(d)).is(t, b)
 		s.wire(t, "GET blob "+string(d), "GET blob "+string(d)+" bytes=1000003-")
 	}},
-	{"GET blob, upstream never recovers", neverRecovers},
-	{"GET blob, client leaves at 10 %", func(t *testing.T) {
+	{"L18 GET blob, upstream never recovers", neverRecovers},
+	{"L19 GET blob, client leaves at 10 %", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
 		leaveAt(t, s.url+"/v2/"+blobPath(d), blobSize/10)
 		s.untilHit(t, d, b)
 		s.wire(t, "GET blob "+string(d))
 	}},
-	{"GET blob, upstream's HEAD is 401 but GET works", func(t *testing.T) {
+	{"L30 GET blob, upstream's HEAD is 401 but GET works", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
 		s.up.On(regtest.Match{Kind: regtest.Blob, Method: "HEAD"}, regtest.Status(http.StatusUnauthorized))
 		s.ask(t, "GET", blobPath(d)).is(t, b)
 		s.wire(t, "GET blob "+string(d))
 	}},
-	{"HEAD blob, upstream's HEAD is 401 but GET works", func(t *testing.T) {
+	{"C9 HEAD blob, upstream's HEAD is 401 but GET works", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, _ := s.addBlob(t, "library/ubuntu", 1, blobSize)
 		s.up.On(regtest.Match{Kind: regtest.Blob, Method: "HEAD"}, regtest.Status(http.StatusUnauthorized))
@@ -64,7 +64,7 @@ var blobRows = []row{
 		a.status(t, http.StatusOK, "")
 		a.header(t, fmt.Sprintf("Content-Length: %d", blobSize), "Docker-Content-Digest: "+string(d))
 	}},
-	{"GET blob that the upstream lacks", func(t *testing.T) {
+	{"B13 GET blob that the upstream lacks, and again within 10 s", func(t *testing.T) {
 		s := newStack(t, "", "")
 		s.up.AddImage("library/ubuntu", ubuntu, "24.04")
 		d := oci.FromBytes([]byte("nobody has this"), "")
@@ -73,7 +73,7 @@ var blobRows = []row{
 		s.ask(t, "GET", blobPath(d)).status(t, http.StatusNotFound, oci.CodeBlobUnknown)
 		s.wire(t)
 	}},
-	{"GET empty blob", func(t *testing.T) {
+	{"C14 GET empty blob", func(t *testing.T) {
 		s := newStack(t, "", "")
 		d, _ := s.addBlob(t, "library/ubuntu", 1, 0)
 		for range 2 {

@@ -14,12 +14,13 @@ import (
 const ubuntuTag = "library/ubuntu/manifests/24.04?ns=docker.io"
 
 var manifestRows = []row{
-	{"HEAD manifest by tag, cold and fresh", headTag},
-	{"HEAD manifest by tag, 100 clients at once", func(t *testing.T) { hundredHeads(t) }},
-	{"GET manifest by digest, stored, upstream up and down", storedDigest},
-	{"GET manifest by tag, the stored digest costs a HEAD", revalidated},
-	{"GET manifest by tag that moved", movedTag},
-	{"upstream 404 for a tag, and again within 10 s", func(t *testing.T) {
+	{"L02 HEAD manifest by tag, cold", func(t *testing.T) { headTag(t, "MISS") }},
+	{"L03 HEAD manifest by tag, 100 clients at once", hundredHeads},
+	{"L04 HEAD manifest by tag, fresh", func(t *testing.T) { headTag(t, "MISS", "HIT", "HIT") }},
+	{"L05 GET manifest by digest, stored, upstream up and down", storedDigest},
+	{"B3 GET manifest by tag, the stored digest costs a HEAD", revalidated},
+	{"B3 GET manifest by tag that moved", movedTag},
+	{"L23 upstream 404 for a tag, and again within 10 s", func(t *testing.T) {
 		s := newStack(t, "", "")
 		s.up.AddImage("library/ubuntu", ubuntu, "22.04")
 		s.ask(t, "HEAD", ubuntuTag).status(t, http.StatusNotFound, "")
@@ -27,19 +28,21 @@ var manifestRows = []row{
 		s.ask(t, "GET", ubuntuTag).status(t, http.StatusNotFound, oci.CodeManifestUnknown)
 		s.wire(t)
 	}},
-	{"GET referrers where the upstream lacks the API", referrersByTag},
-	{"GET referrers, upstream has the API", referrersByAPI},
-	{"GET tags", func(t *testing.T) {
+	{"L29 GET referrers where the upstream lacks the API", referrersByTag},
+	{"B12 GET referrers, upstream has the API", referrersByAPI},
+	{"B11 GET tags", func(t *testing.T) {
 		s := newStack(t, "", "")
 		s.up.AddImage("library/ubuntu", ubuntu, "22.04", "24.04")
 		s.ask(t, "GET", "ubuntu/tags/list?ns=docker.io").is(t, []byte(`{"name":"ubuntu","tags":["22.04","24.04"]}`))
 	}},
 }
 
-func headTag(t *testing.T) {
+// headTag asks for a tag once for each result that it is to have.
+func headTag(t *testing.T, results ...string) {
+	t.Helper()
 	s := newStack(t, "", "")
 	im := s.up.AddImage("library/ubuntu", ubuntu, "24.04")
-	for _, want := range []string{"MISS", "HIT"} {
+	for _, want := range results {
 		a := s.ask(t, "HEAD", ubuntuTag)
 		a.status(t, http.StatusOK, "")
 		a.header(t, "Docker-Content-Digest: "+string(im.Digest), "Content-Length: "+strconv.Itoa(len(im.Raw)),

