@@ -69,10 +69,7 @@ func serve(t testing.TB, s serving) *entrepot {
 // startServe starts `entrepot serve` and does not wait for anything.
 func startServe(t testing.TB, s serving) *process {
 	t.Helper()
-	bin, err := kit.binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := entrepotBinary(t)
 	conf := filepath.Join(t.TempDir(), "entrepot.toml")
 	if err := os.WriteFile(conf, []byte(s.toml()), 0o600); err != nil {
 		t.Fatal(err)
@@ -85,6 +82,16 @@ func startServe(t testing.TB, s serving) *process {
 	cmd.Dir = filepath.Dir(conf)
 	cmd.Env = append(os.Environ(), s.env...)
 	return startProcess(t, "entrepot", cmd)
+}
+
+// entrepotBinary returns where the binary is.
+func entrepotBinary(t testing.TB) string {
+	t.Helper()
+	bin, err := kit.binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 var (

@@ -27,9 +27,17 @@ type stack struct {
 // further tables.
 func newStack(t testing.TB, keys, more string) *stack {
 	t.Helper()
-	s := &stack{up: regtest.New(t, regtest.Config{})}
-	s.cfg = serving{store: t.TempDir() + "/store", more: more,
-		upstreams: []upstream{{name: "docker.io", url: s.up.URL(), more: keys}}}
+	return newStackOf(t, serving{more: more}, keys)
+}
+
+// newStackOf is newStack where more is to be said about how Entrepot is started.
+func newStackOf(t testing.TB, cfg serving, keys string) *stack {
+	t.Helper()
+	s := &stack{up: regtest.New(t, regtest.Config{}), cfg: cfg}
+	if s.cfg.store == "" {
+		s.cfg.store = t.TempDir() + "/store"
+	}
+	s.cfg.upstreams = []upstream{{name: "docker.io", url: s.up.URL(), more: keys}}
 	s.entrepot = serve(t, s.cfg)
 	return s
 }
