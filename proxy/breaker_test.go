@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -136,9 +137,9 @@ func TestDownCold(t *testing.T) {
 	})
 }
 
-// Row 9: a limit is waited out by all, and one request in a window finds out
-// whether it is over; hits are not affected.
-func TestLimitedCrowd(t *testing.T) {
+// TestFault09LimitedCrowd: a limit is waited out by all, and one request in a
+// window finds out whether it is over; hits are not affected.
+func TestFault09LimitedCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		img := r.up.AddImage(alpine.Path, regtest.Image{}, "3.20")
@@ -174,6 +175,46 @@ func TestLimitedCrowd(t *testing.T) {
 		wg.Wait()
 		if n := len(r.up.Log()); n > windows+1 {
 			t.Errorf("%d requests in %d windows", n, windows)
+		}
+	})
+}
+
+// TestFault09Attempts: once the limit is over everybody gets what he wants, and
+// what it took upstream is hardly more than without a limit.
+func TestFault09Attempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		const clients = 1000
+		for i := range clients {
+			r.up.AddImage(alpine.Path, regtest.Image{}, fmt.Sprint("v", i))
+		}
+		rule := r.up.On(regtest.Match{}, regtest.Trouble{Delay: 100 * time.Millisecond,
+			Err: &oci.Error{Kind: oci.ErrUnavailable, Code: oci.CodeTooManyRequests, RetryAfter: 30 * time.Second}})
+		if _, err := r.Resolve(t.Context(), alpine.WithTag("v0")); err == nil {
+			t.Fatal("got no error") // and from now on it is known
+		}
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				for {
+					_, err := r.Resolve(t.Context(), alpine.WithTag(fmt.Sprint("v", i)))
+					if err == nil {
+						return
+					}
+					e, ok := errors.AsType[*oci.Error](err)
+					if !ok || e.Code != oci.CodeTooManyRequests {
+						t.Errorf("client %d: %v, want a 429", i, err)
+						return
+					}
+					time.Sleep(e.RetryAfter)
+				}
+			})
+		}
+		time.Sleep(95 * time.Second)
+		rule.Remove()
+		wg.Wait()
+		if n := len(r.up.Log()); n > clients*11/10 {
+			t.Errorf("%d requests for %d clients, want at most a tenth more", n, clients)
 		}
 	})
 }

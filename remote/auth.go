@@ -35,27 +35,41 @@ func (a *authorizer) learn(basic bool, s *service) {
 	a.basic, a.service = basic, s
 }
 
-// header returns the Authorization for an exchange, "" for none. It goes to
-// the endpoint's own origin alone; see Endpoint.follow.
-func (a *authorizer) header(ctx context.Context, x exchange) (string, error) {
+// A login is who an exchange is done as, as far as it is known before the
+// request. The zero value is nobody.
+type login struct {
+	who     Credential
+	basic   bool     // name and password
+	service *service // a token; nil for none
+}
+
+// login returns how a request for an exchange goes out: as nobody as long as
+// the registry has not asked for more, so that no credential is fetched in vain.
+func (a *authorizer) login(ctx context.Context, x exchange) (login, error) {
 	basic, s := a.known()
 	if !basic && s == nil {
-		return "", nil
+		return login{}, nil
 	}
 	c, err := a.credential(ctx, x)
-	if err != nil {
-		return "", err
+	return login{c, basic, s}, err
+}
+
+// header returns the Authorization of a login, "" for none. It goes to the
+// endpoint's own origin alone; see Endpoint.follow.
+func (a *authorizer) header(ctx context.Context, as login, x exchange) (string, error) {
+	switch {
+	case as.basic:
+		return as.who.basic(), nil
+	case as.service == nil:
+		return "", nil
 	}
-	if basic {
-		return c.basic(), nil
-	}
-	return a.bearer(ctx, *s, c, x, nil)
+	return a.bearer(ctx, *as.service, as.who, x, nil)
 }
 
 // challenged reads an answer of 401 and returns another Authorization than the
-// one that was sent, "" where there is none. An error says why the way that
-// the registry names is not taken.
-func (a *authorizer) challenged(ctx context.Context, x exchange, res *http.Response, sent string) (string, error) {
+// one that was sent, "" where there is none, and whose it is. An error says why
+// the way that the registry names is not taken.
+func (a *authorizer) challenged(ctx context.Context, x exchange, res *http.Response, sent string) (auth string, who Credential, err error) {
 	var refused error
 	var basic bool
 	for _, ch := range parseChallenges(res.Header) {
@@ -75,36 +89,36 @@ func (a *authorizer) challenged(ctx context.Context, x exchange, res *http.Respo
 		}
 	}
 	if !basic {
-		return "", refused
+		return "", who, refused
 	}
 	c, err := a.fresh(ctx, x, sent)
 	if err != nil {
-		return "", err
+		return "", who, err
 	}
 	if again := c.basic(); again != "" && again != sent {
 		a.learn(true, nil)
-		return again, nil
+		return again, c, nil
 	}
-	return "", refused
+	return "", who, refused
 }
 
 // again gets a token after a 401, another one than that which was sent.
-func (a *authorizer) again(ctx context.Context, s service, x exchange, scopes []string, sent string) (string, error) {
+func (a *authorizer) again(ctx context.Context, s service, x exchange, scopes []string, sent string) (string, Credential, error) {
 	c, err := a.credential(ctx, x)
 	if err != nil {
-		return "", err
+		return "", c, err
 	}
 	if value, ok := strings.CutPrefix(sent, "Bearer "); ok {
 		if !c.RegistryToken.Empty() {
-			return "", nil // there is no other
+			return "", c, nil // there is no other
 		}
 		a.tokens.drop(tokenKey{c, scopeKey(x.scopes)}, value)
 	}
 	auth, err := a.bearer(ctx, s, c, x, scopes)
 	if err != nil {
-		return "", fmt.Errorf("get a token: %w", err)
+		return "", c, fmt.Errorf("get a token: %w", err)
 	}
-	return auth, nil
+	return auth, c, nil
 }
 
 // bearer returns a token as an Authorization.
@@ -149,20 +163,29 @@ func scopeKey(scopes []string) string {
 
 // credential returns the credential for the repository of an exchange.
 func (a *authorizer) credential(ctx context.Context, x exchange) (Credential, error) {
-	if a.e.cfg.Credentials == nil {
+	source := a.source(x)
+	if source == nil {
 		return Credential{}, nil
 	}
-	c, err := a.e.cfg.Credentials.Credential(ctx, hubName(a.e.base.Host), a.e.below+x.name.Path)
+	c, err := source.Credential(ctx, hubName(a.e.base.Host), a.e.below+x.name.Path)
 	if err != nil {
 		return Credential{}, &oci.Error{Kind: oci.ErrUnavailable, Message: "the credentials for the upstream cannot be had", Err: err}
 	}
 	return c, nil
 }
 
+// source is where the credentials for an exchange come from, nil for nowhere.
+func (a *authorizer) source(x exchange) Credentials {
+	if r, ok := a.e.cfg.Credentials.(*rotation); ok {
+		return r.all[x.turn]
+	}
+	return a.e.cfg.Credentials
+}
+
 // fresh is credential after a refusal: what a helper said before is asked
 // again where it was just refused.
 func (a *authorizer) fresh(ctx context.Context, x exchange, sent string) (Credential, error) {
-	if f, ok := a.e.cfg.Credentials.(forgetter); ok && sent != "" {
+	if f, ok := a.source(x).(forgetter); ok && sent != "" {
 		f.forget(hubName(a.e.base.Host), a.e.below+x.name.Path)
 	}
 	return a.credential(ctx, x)

@@ -157,7 +157,7 @@ func foreign(h http.Header) []string {
 // CDN says about credentials is about a signature that expired, and says
 // nothing about our rights. untold is what else there is to say, nil for
 // nothing.
-func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) error {
+func (c *Client) refusal(kind Kind, res *http.Response, who Credential, own bool, untold error) error {
 	cause := statusError(res)
 	e := &oci.Error{Err: cause}
 	if untold != nil {
@@ -179,7 +179,7 @@ func (c *Client) refusal(kind Kind, res *http.Response, own bool, untold error) 
 		e.Code, e.Message, e.Kind = meaning(code, cause.Codes)
 	}
 	if e.Kind == oci.ErrUnavailable {
-		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), c.now())
+		_, e.RetryAfter = c.pauses.get(hostPort(res.Request.URL), who, c.now())
 	}
 	return e
 }

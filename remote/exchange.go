@@ -24,6 +24,7 @@ type exchange struct {
 	body   *payload
 	want   []int // the statuses that are answers; all others become errors
 	once   bool  // no further attempt: the caller has a better way to go on
+	turn   int   // which of several accounts does it; see Rotate
 }
 
 // run does an exchange. Whoever gets the answer closes its body.
@@ -31,7 +32,7 @@ func (e *Endpoint) run(ctx context.Context, x exchange) (*http.Response, error) 
 	retry := e.client.cfg.Retry
 	var last error
 	for failures := 1; ; failures++ {
-		res, err := e.attempt(ctx, x)
+		res, err := e.rotate(ctx, x)
 		if err != nil && last != nil && ctx.Err() != nil {
 			return nil, last // it says more than that the time is over
 		}
@@ -63,17 +64,21 @@ func timedOut(err error) bool {
 // attempt does an exchange once; once more where the answer asks for
 // credentials that are to be had.
 func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, error) {
-	var auth string
-	res, own, err := e.follow(ctx, x, func(ctx context.Context) (_ string, err error) {
-		auth, err = e.auth.header(ctx, x)
-		return auth, err
+	as, err := e.auth.login(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	var sent string
+	res, own, err := e.follow(ctx, x, as.who, func(ctx context.Context) (_ string, err error) {
+		sent, err = e.auth.header(ctx, as, x)
+		return sent, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	var untold error
 	if res.StatusCode == http.StatusUnauthorized && own {
-		again, err := e.auth.challenged(ctx, x, res, auth)
+		again, who, err := e.auth.challenged(ctx, x, res, sent)
 		if _, ignored := errors.AsType[*RealmError](err); err != nil && !ignored {
 			discard(res)
 			return nil, err
@@ -81,28 +86,32 @@ func (e *Endpoint) attempt(ctx context.Context, x exchange) (*http.Response, err
 		untold = err
 		if again != "" {
 			discard(res)
-			if res, own, err = e.follow(ctx, x, func(context.Context) (string, error) { return again, nil }); err != nil {
+			as.who = who
+			if res, own, err = e.follow(ctx, x, who, func(context.Context) (string, error) { return again, nil }); err != nil {
 				return nil, err
 			}
 		}
+	}
+	if !own {
+		as.who = Credential{} // it was left behind
 	}
 	if slices.Contains(x.want, res.StatusCode) {
 		return res, nil
 	}
 	defer discard(res)
-	return nil, e.client.refusal(x.kind, res, own, untold)
+	return nil, e.client.refusal(x.kind, res, as.who, own, untold)
 }
 
 // follow sends a request and follows its redirects by hand: credentials stay
 // behind at the first hop that leaves the origin, and do not come back. It
 // reports whether the answer is the endpoint's own.
-func (e *Endpoint) follow(ctx context.Context, x exchange, authorize func(context.Context) (string, error)) (res *http.Response, own bool, err error) {
+func (e *Endpoint) follow(ctx context.Context, x exchange, who Credential, authorize func(context.Context) (string, error)) (res *http.Response, own bool, err error) {
 	u := x.url
 	own = sameOrigin(e.base, u)
 	for hop := 0; ; hop++ {
 		w := wire{label: e.cfg.Label, kind: x.kind, method: x.method, url: u, header: x.header, own: own, body: x.body, over: e.wires(own)}
 		if own {
-			w.authorize, w.extra = authorize, e.cfg.Header
+			w.authorize, w.who, w.extra = authorize, who, e.cfg.Header
 		}
 		if res, err = e.client.send(ctx, w); err != nil || !isRedirect(res) {
 			return res, own, err

@@ -2,8 +2,10 @@ package remote
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -58,11 +60,24 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// pauses holds the hosts that asked not to be asked for a while.
+// pauses holds who asked not to be asked for a while, and by whom. A 429 is
+// about one account, which has used up what it is given: the others of the same
+// host go on (spec/serve.md, B5). A 503 is about the host.
 type pauses struct {
-	mu sync.Mutex       // guards m
-	m  map[string]pause // :: host:port → pause
+	mu sync.Mutex         // guards m
+	m  map[pauseKey]pause // :: host and account → pause
 }
+
+// A pauseKey is a host, as one account sees it, or for everybody.
+type pauseKey struct {
+	host     string // host:port
+	everyone bool
+	who      Credential // the zero value for requests without one
+}
+
+// maxPauses bounds how many pauses are remembered: callers who log in
+// themselves bring any number of accounts.
+const maxPauses = 4096
 
 type pause struct {
 	until time.Time
@@ -70,14 +85,14 @@ type pause struct {
 }
 
 // note reads an answer and remembers the pause that it asks for, if it does.
-func (p *pauses) note(host string, res *http.Response, now time.Time) {
+func (p *pauses) note(host string, who Credential, res *http.Response, now time.Time) {
 	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
 		return
 	}
 	d, said := parseRetryAfter(res.Header.Get("Retry-After"), now)
-	code := ""
+	code, k := "", pauseKey{host: host, everyone: true}
 	if res.StatusCode == http.StatusTooManyRequests {
-		code = oci.CodeTooManyRequests
+		code, k = oci.CodeTooManyRequests, pauseKey{host: host, who: who}
 		if !said {
 			d = defaultPause
 		}
@@ -87,37 +102,57 @@ func (p *pauses) note(host string, res *http.Response, now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.m == nil {
-		p.m = make(map[string]pause)
-	}
-	for h, old := range p.m {
-		if !now.Before(old.until) {
-			delete(p.m, h)
-		}
-	}
+	p.tidy(now)
 	// A shorter pause does not end a longer one.
-	if until := now.Add(d); until.After(p.m[host].until) {
-		p.m[host] = pause{until: until, code: code}
+	if until := now.Add(d); until.After(p.m[k].until) {
+		p.m[k] = pause{until: until, code: code}
 	}
 }
 
-// get returns the code and the rest of a host's pause, 0 where it has none.
-func (p *pauses) get(host string, now time.Time) (code string, left time.Duration) {
+// tidy makes room for another pause. The caller holds mu.
+func (p *pauses) tidy(now time.Time) {
+	if p.m == nil {
+		p.m = make(map[pauseKey]pause)
+	}
+	maps.DeleteFunc(p.m, func(_ pauseKey, old pause) bool { return !now.Before(old.until) })
+	for k := range p.m {
+		if len(p.m) < maxPauses {
+			break
+		}
+		delete(p.m, k) // it costs a request to learn it again
+	}
+}
+
+// get returns the code and the rest of the pause that an account has at a host,
+// 0 where it has none.
+func (p *pauses) get(host string, who Credential, now time.Time) (code string, left time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one, ok := p.m[host]
-	if !ok {
-		return "", 0
+	for _, k := range [...]pauseKey{{host: host, everyone: true}, {host: host, who: who}} {
+		one, ok := p.m[k]
+		if !ok {
+			continue
+		}
+		// A clock that was set back must not make a pause longer than it can be.
+		if d := clampPause(one.until.Sub(now)); d > left {
+			code, left = one.code, d
+		}
 	}
-	// A clock that was set back must not make a pause longer than it can be.
-	return one.code, clampPause(one.until.Sub(now))
+	return code, left
 }
 
-// pass returns nil once requests may be sent to host: at once, or after its
-// pause where the client waits.
-func (c *Client) pass(ctx context.Context, host string) error {
+// forget ends the pauses that accounts have, but not those of whole hosts.
+func (p *pauses) forget(hosts ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.m, func(k pauseKey, _ pause) bool { return !k.everyone && slices.Contains(hosts, k.host) })
+}
+
+// pass returns nil once an account's requests may be sent to host: at once, or
+// after its pause where the client waits.
+func (c *Client) pass(ctx context.Context, host string, who Credential) error {
 	for {
-		code, left := c.pauses.get(host, c.now())
+		code, left := c.pauses.get(host, who, c.now())
 		if left == 0 {
 			return nil
 		}

@@ -71,7 +71,7 @@ func TestPauses(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	var p pauses
 	note := func(host string, status int, after string) {
-		p.note(host, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}}, now)
+		p.note(host, Credential{}, &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}}, now)
 	}
 	note("a:443", 429, "60")
 	note("a:443", 429, "10") // does not end the longer one
@@ -79,11 +79,11 @@ func TestPauses(t *testing.T) {
 	note("c:443", 503, "")
 	note("d:443", 500, "30")
 	for host, want := range map[string]time.Duration{"a:443": time.Minute, "a:80": 0, "b:443": 30 * time.Second, "c:443": 0, "d:443": 0} {
-		if _, left := p.get(host, now); left != want {
+		if _, left := p.get(host, Credential{}, now); left != want {
 			t.Errorf("%s is paused for %s, want %s", host, left, want)
 		}
 	}
-	if _, left := p.get("a:443", now.Add(-time.Hour)); left > maxPause {
+	if _, left := p.get("a:443", Credential{}, now.Add(-time.Hour)); left > maxPause {
 		t.Errorf("a clock that was set back makes a pause of %s", left)
 	}
 	now = now.Add(time.Hour)

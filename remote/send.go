@@ -30,6 +30,7 @@ type wire struct {
 	url    *url.URL
 	header http.Header // besides those that every request has; not changed
 	auth   string      // the Authorization, "" for none; the caller has passed it through the gate
+	who    Credential  // that it comes of; the zero value for none
 	// authorize, where it is not nil, returns the Authorization when it is this
 	// request's turn: a short-lived token could end while it waits.
 	authorize func(context.Context) (string, error)
@@ -52,7 +53,7 @@ type payload struct {
 func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	w.over.begin()
 	rec := &record{c: c, over: w.over, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
-	if err := rec.enter(ctx); err != nil {
+	if err := rec.enter(ctx, w.who); err != nil {
 		rec.finish(ClassPaused, 0)
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 		return nil, told
 	}
 	dog.answer()
-	c.pauses.note(rec.ev.Host, res, c.now())
+	c.pauses.note(rec.ev.Host, w.who, res, c.now())
 	rec.answered(res)
 	res.Body = &body{rc: res.Body, dog: dog, idle: c.idleTimeout(), rec: rec, parent: ctx, ctx: own, req: req, own: w.own}
 	return res, nil
@@ -149,14 +150,14 @@ type record struct {
 func (r *record) key() limitKey { return limitKey{r.ev.Host, pool(r.ev.Kind)} }
 
 // enter waits until the request may be sent.
-func (r *record) enter(ctx context.Context) error {
+func (r *record) enter(ctx context.Context, who Credential) error {
 	if k := r.key(); k.kind != KindUpload && k.kind != KindToken {
 		var err error
 		if r.free, err = r.c.limits.enter(ctx, k); err != nil {
 			return err
 		}
 	}
-	if err := r.c.pass(ctx, r.ev.Host); err != nil {
+	if err := r.c.pass(ctx, r.ev.Host, who); err != nil {
 		return err
 	}
 	r.epoch = r.c.limits.epoch(r.key())

@@ -146,7 +146,7 @@ func (e *Endpoint) fetch(ctx context.Context, s service, c Credential, scopes []
 	}
 	defer discard(res)
 	if res.StatusCode != http.StatusOK {
-		return token{}, e.tokenRefusal(res)
+		return token{}, e.tokenRefusal(res, c)
 	}
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxTokenBody))
 	if err != nil {
@@ -194,7 +194,7 @@ func validToken(s string) bool {
 // challenge named.
 func (e *Endpoint) askToken(ctx context.Context, s service, c Credential, scopes []string) (*http.Response, error) {
 	if !c.IdentityToken.Empty() {
-		return e.client.send(ctx, e.tokenWire(http.MethodPost, s.realm, "", refreshForm(s, c, scopes)))
+		return e.client.send(ctx, e.tokenWire(http.MethodPost, s.realm, c, "", refreshForm(s, c, scopes)))
 	}
 	u := *s.realm
 	q := u.Query()
@@ -213,7 +213,7 @@ func (e *Endpoint) askToken(ctx context.Context, s service, c Credential, scopes
 		if !sameOrigin(at, s.realm) {
 			auth = ""
 		}
-		res, err := e.client.send(ctx, e.tokenWire(http.MethodGet, at, auth, nil))
+		res, err := e.client.send(ctx, e.tokenWire(http.MethodGet, at, c, auth, nil))
 		if err != nil || !isRedirect(res) {
 			return res, err
 		}
@@ -227,9 +227,9 @@ func (e *Endpoint) askToken(ctx context.Context, s service, c Credential, scopes
 	}
 }
 
-func (e *Endpoint) tokenWire(method string, u *url.URL, auth string, form url.Values) wire {
+func (e *Endpoint) tokenWire(method string, u *url.URL, who Credential, auth string, form url.Values) wire {
 	own := sameOrigin(u, e.base)
-	w := wire{label: e.cfg.Label, kind: KindToken, method: method, url: u, auth: auth, own: own, over: e.wires(own)}
+	w := wire{label: e.cfg.Label, kind: KindToken, method: method, url: u, auth: auth, who: who, own: own, over: e.wires(own)}
 	if own {
 		w.extra = e.cfg.Header
 	}
@@ -259,7 +259,7 @@ func refreshForm(s service, c Credential, scopes []string) url.Values {
 
 // tokenRefusal makes an error of a token service's answer. Its body is not
 // read: OAuth errors echo what they were sent.
-func (e *Endpoint) tokenRefusal(res *http.Response) error {
+func (e *Endpoint) tokenRefusal(res *http.Response, who Credential) error {
 	cause := &StatusError{Method: res.Request.Method, URL: redact(res.Request.URL), Code: res.StatusCode}
 	switch res.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized:
@@ -269,5 +269,5 @@ func (e *Endpoint) tokenRefusal(res *http.Response) error {
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		return &oci.Error{Kind: oci.ErrMismatch, Message: "the upstream's token service is not there", Err: cause}
 	}
-	return e.client.refusal(KindToken, res, true, nil)
+	return e.client.refusal(KindToken, res, who, true, nil)
 }
