@@ -25,6 +25,8 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) string {
 	return path
 }
 
+// TestAuthFile: an entry is for its host, with its port, and for nothing else.
+// CVE-2021-41092, CVE-2019-10214, CVE-2021-32690.
 func TestAuthFile(t *testing.T) {
 	file := writeFile(t, filepath.Join(t.TempDir(), "auth.json"), `{"auths":{
 		"registry.example.com": {"auth":"`+b64("host:p1")+`"},

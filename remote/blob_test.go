@@ -19,6 +19,8 @@ const content = "0123456789abcdefghij"
 
 // TestBlobRanges holds that what is asked for from 10 on is never anything
 // else, whatever the registry answers (spec/reliability.md, faults 3 and 5).
+//
+// container-libs#1114: a 200 that answers a Range.
 func TestBlobRanges(t *testing.T) {
 	partial := func(cr, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {

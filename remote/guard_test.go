@@ -106,6 +106,8 @@ func dnsReply(raw []byte, answer func(string) [4]byte) ([]byte, error) {
 // TestGuardSeesTheDialledAddress sends a public endpoint to loopback in each
 // way there is, by a name among them: the address is checked after the last
 // lookup, so that there is nothing to rebind. No connection may be made.
+//
+// CVE-2020-13788, CVE-2026-32591, CVE-2025-59346.
 func TestGuardSeesTheDialledAddress(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,6 +151,8 @@ func TestGuardSeesTheDialledAddress(t *testing.T) {
 // TestGuardHoldsAfterARedirect holds that a redirect of an endpoint cannot
 // reach what the endpoint itself may not, over connections that another
 // endpoint opened either.
+//
+// CVE-2026-58418.
 func TestGuardHoldsAfterARedirect(t *testing.T) {
 	inside, log := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "secret") })
 	var d net.Dialer

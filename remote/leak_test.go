@@ -126,6 +126,10 @@ func use(ctx context.Context, e *Endpoint, channel string) error {
 // channel to each kind of foreign place (spec/serve.md, F2, F3, C11;
 // spec/reliability.md, 2). Foreign layers, the fifth channel, are not followed
 // at all: nothing reads "urls".
+//
+// Realms: CVE-2026-33540, CVE-2026-48978, GHSA-28r5-37g7-p6mp, ggcr#2193.
+// Redirects: GHSA-vh4v-2xq2-g5cg, CVE-2026-49349, CVE-2023-45289.
+// Locations of uploads: CVE-2026-50151, oras-go#1273. Foreign layers: CVE-2020-15157.
 func TestSecretsStayAtHome(t *testing.T) {
 	targets := []struct {
 		name, url string
@@ -226,6 +230,8 @@ func (l *lockedBuffer) String() string {
 
 // TestRefusedRealmIsNotAsked holds that a request whose realm is refused goes
 // on without credentials, and that the error says why.
+//
+// CVE-2026-33540, CVE-2026-48978.
 func TestRefusedRealmIsNotAsked(t *testing.T) {
 	h := newHostile(t, "realm", "https://evil.example.net")
 	_, err := h.e.Manifest(t.Context(), repo.WithTag("v1"))
@@ -240,6 +246,8 @@ func TestRefusedRealmIsNotAsked(t *testing.T) {
 
 // TestTokenServiceMayNotRedirectThePassword holds the same rules for what a
 // token service answers.
+//
+// GHSA-28r5-37g7-p6mp.
 func TestTokenServiceMayNotRedirectThePassword(t *testing.T) {
 	for _, target := range []string{"https://evil.example.net/token", "https://auth.registry.example.com/token", "http://registry.example.com/token", "https://10.0.0.1/token"} {
 		registry := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

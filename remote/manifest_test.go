@@ -70,6 +70,9 @@ func TestManifestAnswers(t *testing.T) {
 	}
 }
 
+// TestManifestByDigestIsVerified holds that a digest that was asked for is what
+// the content has, whatever a header says.
+// GHSA-qv35-3gw6-8q4j.
 func TestManifestByDigestIsVerified(t *testing.T) {
 	e, _ := open(t, func(w http.ResponseWriter, r *http.Request) { serveManifest(w, oci.TypeImageManifest, manifestJSON) })
 	_, err := e.Manifest(t.Context(), repo.WithDigest(digestOf("other")))

@@ -152,6 +152,9 @@ func FuzzProgress(f *testing.F) {
 	})
 }
 
+// TestRealmRules is the table of which token services may have the credentials
+// (spec/serve.md, F2).
+// CVE-2026-33540, CVE-2026-48978, ggcr#2193.
 func TestRealmRules(t *testing.T) {
 	c := client(t, ClientConfig{})
 	for _, tt := range []struct {

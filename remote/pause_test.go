@@ -221,6 +221,8 @@ func TestDelayIsBounded(t *testing.T) {
 	}
 }
 
+// TestTimeouts: nothing waits for ever, neither for headers nor in a body.
+// container-libs#777.
 func TestTimeouts(t *testing.T) {
 	stuck := func(t *testing.T) chan struct{} {
 		c := make(chan struct{})

@@ -3,6 +3,7 @@ package cli
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -22,6 +23,7 @@ type account struct {
 type part struct {
 	account
 	patterns []ref.Pattern
+	turns    []account // further ones for the same, which are taken in turn with it
 }
 
 // choose returns the index of the part that is for a repository, -1 where
@@ -52,25 +54,40 @@ func weight(p ref.Pattern) int {
 // as is the upstream with the account of one of its parts, or as it is for -1.
 func (u upstream) as(part int) upstream {
 	if part >= 0 {
-		u.account = u.parts[part].account
+		u.account, u.turns = u.parts[part].account, u.parts[part].turns
 	}
 	return u
 }
 
 // scope names a host and who we are there. What one account may see must not
 // answer for another, even after the configuration has changed; hence it is a
-// part of the store's keys. A user's name is hashed because any character may
+// part of the store's keys. Accounts that take turns may see the same, so that
+// they share one. A user's name is hashed because any character may
 // be in it.
-func (a account) scope(host string) string {
-	who := ""
-	switch {
-	case a.dockerConfig != "":
-		who = "docker_config " + a.dockerConfig
-	case a.username != "":
-		who = "user " + a.username
-	default:
+func (u *upstream) scope(host string) string {
+	who := u.account.who()
+	if who == "" {
 		return host
+	}
+	if len(u.turns) > 0 {
+		all := []string{who}
+		for _, a := range u.turns {
+			all = append(all, a.who())
+		}
+		slices.Sort(all)
+		who = strings.Join(all, "\n")
 	}
 	sum := sha256.Sum256([]byte(who))
 	return host + "+" + hex.EncodeToString(sum[:8])
+}
+
+// who names an account, "" for nobody's.
+func (a account) who() string {
+	switch {
+	case a.dockerConfig != "":
+		return "docker_config " + a.dockerConfig
+	case a.username != "":
+		return "user " + a.username
+	}
+	return ""
 }

@@ -26,8 +26,9 @@ type house struct {
 	url     string
 	tenants map[string]string // :: user → the prefix of the repositories that are theirs
 
-	mu   sync.Mutex // guards seen
-	seen []string   // "user repository", "-" for nobody, of what was let in or refused
+	mu      sync.Mutex // guards what follows
+	seen    []string   // "user repository", "-" for nobody, of what was let in or refused
+	limited string     // a user who gets a 429, "" for none
 }
 
 // startHouse lets tenants into a registry; a user's password is the name
@@ -45,6 +46,11 @@ func startHouse(t *testing.T, reg *regtest.Registry, tenants map[string]string) 
 		if !h.admits(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="house"`)
 			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if user, _, _ := r.BasicAuth(); user != "" && h.limits(user) {
+			w.Header().Set("Retry-After", "300")
+			w.WriteHeader(http.StatusTooManyRequests)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -68,6 +74,31 @@ func (h *house) admits(r *http.Request) bool {
 	h.seen = append(h.seen, user+" "+repo)
 	prefix, known := h.tenants[user]
 	return known && password == passwordOf(user) && strings.HasPrefix(repo, prefix)
+}
+
+// limit has a user get nothing but a 429 from now on.
+func (h *house) limit(user string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.limited = user
+}
+
+func (h *house) limits(user string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return user == h.limited
+}
+
+// count returns how many requests each user has sent.
+func (h *house) count() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := map[string]int{}
+	for _, s := range h.seen {
+		user, _, _ := strings.Cut(s, " ")
+		n[user]++
+	}
+	return n
 }
 
 func passwordOf(user string) string {
@@ -101,9 +132,9 @@ func TestAccountOfARepository(t *testing.T) {
 		return all
 	}
 	u := upstream{account: account{username: "all"}, parts: []part{
-		{account{username: "team"}, pattern("team/**")},
-		{account{username: "secret"}, pattern("team/secret/**", "*/vault")},
-		{account{username: "late"}, pattern("team/*")},
+		{account: account{username: "team"}, patterns: pattern("team/**")},
+		{account: account{username: "secret"}, patterns: pattern("team/secret/**", "*/vault")},
+		{account: account{username: "late"}, patterns: pattern("team/*")},
 	}}
 	for path, want := range map[string]string{
 		"team/app":          "team", // of two that say the same, the first
@@ -125,8 +156,8 @@ func TestAccountOfARepository(t *testing.T) {
 // what one may read would be kept as another's.
 func TestAccountsPartTheCache(t *testing.T) {
 	u := upstream{name: "docker.io", url: "https://registry-1.docker.io", parts: []part{
-		{account{username: "team"}, []ref.Pattern{{"team", "**"}}},
-		{account{dockerConfig: "file"}, []ref.Pattern{{"other", "**"}}},
+		{account: account{username: "team"}, patterns: []ref.Pattern{{"team", "**"}}},
+		{account: account{dockerConfig: "file"}, patterns: []ref.Pattern{{"other", "**"}}},
 	}}
 	wild := u
 	wild.name, wild.url = "*.example.com", ""
@@ -145,7 +176,7 @@ func TestAccountsPartTheCache(t *testing.T) {
 				}
 			}
 			pol := policies.of(context.Background(), n)
-			if want := e.at(path).account.scope(host); pol.Scope != want {
+			if want := e.at(path).scope(host); pol.Scope != want {
 				t.Errorf("%s is kept in %q and read as %q", n, pol.Scope, want)
 			}
 			if other, taken := seen[pol.Scope]; taken {
@@ -200,5 +231,43 @@ password_file = "%s/team"
 		if code, _, body := r.get(r.url + "/v2/example.com/open/app/" + what); code != 404 {
 			t.Errorf("%s by another repository: got %d with %d bytes, want 404", what, code, len(body))
 		}
+	}
+}
+
+// Accounts for the same repositories take turns, and what one has read the
+// others have. One that asks too much is passed over, so that nobody hears of
+// it (spec/serve.md, F5).
+func TestServeWithAccountsInTurn(t *testing.T) {
+	reg := regtest.New(t, regtest.Config{})
+	const images = 8
+	for i := range images {
+		reg.AddImage(fmt.Sprintf("team/app%d", i), regtest.Image{Layers: []int64{1000}, Seed: uint64(i)}, "v1")
+	}
+	h := startHouse(t, reg, map[string]string{"one": "team/", "two": "team/", "three": "team/"})
+	text := fmt.Sprintf("[[upstream]]\nname = 'example.com'\nurl = %q\nallow_private = true\nauth = 'service'\n", h.url)
+	for _, user := range []string{"one", "two", "three"} {
+		file := filepath.Join(t.TempDir(), user)
+		if err := os.WriteFile(file, []byte(passwordOf(user)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintf("[[upstream.account]]\nrepositories = ['team/**']\nusername = %q\npassword_file = %q\n", user, file)
+	}
+	r := start(t, text)
+	h.limit("two")
+	for i := range images {
+		if err := pullAll(r.client, fmt.Sprintf("%s/v2/example.com/team/app%d", r.url, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := h.count()
+	if n["two"] != 1 || n["one"] == 0 || n["three"] == 0 {
+		t.Errorf("requests by account: %v; want one of the limited account and some of the others", n)
+	}
+	h.limit("")
+	if err := pullAll(r.client, r.url+"/v2/example.com/team/app0"); err != nil {
+		t.Error("once more:", err)
+	}
+	if again := h.count(); again["one"]+again["two"]+again["three"] != n["one"]+n["two"]+n["three"] {
+		t.Errorf("what one account had read was asked for again: %v, before %v", again, n)
 	}
 }

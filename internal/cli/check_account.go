@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/ref"
@@ -47,26 +48,39 @@ func (c *checker) parts(at string, t fileUpstream) []part {
 		c.add(at+"account", `add auth = "service"`, "accounts are given, but the upstream is not read with them")
 		return nil
 	}
-	owners := map[string]int{} // :: pattern → the table that has it
+	owners := map[string]int{} // :: pattern → the part that has it
 	var parts []part
 	for i, a := range t.Account {
 		in := fmt.Sprintf("%saccount[%d].", at, i)
-		p := part{patterns: c.patterns(in+"repositories", a.Repositories, owners, i)}
 		if len(a.Repositories) == 0 {
 			c.add(in+"repositories", `for example repositories = ["team/**"]; what no account is for is read with the upstream's own`, "an account needs patterns of the repositories that it is for")
 		}
+		var own account
 		if !a.given() {
 			c.add(in+"username", "add username and password_file, or docker_config", "an account needs credentials")
 		} else {
-			p.account = c.account(in, a, passwordVariable(t.Name+"_"+a.Username))
+			own = c.account(in, a, passwordVariable(t.Name+"_"+a.Username))
 		}
-		parts = append(parts, p)
+		if j := samePatterns(t.Account[:i], a); j >= 0 {
+			k := owners[a.Repositories[0]]
+			parts[k].turns = append(parts[k].turns, own)
+			continue
+		}
+		parts = append(parts, part{account: own, patterns: c.patterns(in+"repositories", a.Repositories, owners, len(parts))})
 	}
 	return parts
 }
 
+// samePatterns returns the first table of an account for exactly the same
+// repositories, -1 where there is none.
+func samePatterns(before []fileAccount, a fileAccount) int {
+	sorted := func(a fileAccount) []string { return slices.Sorted(slices.Values(a.Repositories)) }
+	return slices.IndexFunc(before, func(b fileAccount) bool { return len(a.Repositories) > 0 && slices.Equal(sorted(a), sorted(b)) })
+}
+
 // patterns reads the repositories of an account. Two accounts with one pattern
-// are a mistake: the second would never be used.
+// are a mistake, unless all that they are for is the same: the second would
+// never be used.
 func (c *checker) patterns(key string, texts []string, owners map[string]int, owner int) []ref.Pattern {
 	var all []ref.Pattern
 	for j, text := range texts {
@@ -77,7 +91,7 @@ func (c *checker) patterns(key string, texts []string, owners map[string]int, ow
 			continue
 		}
 		if other, taken := owners[text]; taken && other != owner {
-			c.add(at, "every repository has one account", "another account of this upstream has the pattern %q", text)
+			c.add(at, "accounts that take turns have all their patterns in common", "another account of this upstream has the pattern %q", text)
 		}
 		owners[text] = owner
 		all = append(all, p)
@@ -134,8 +148,9 @@ func (c *checker) secretsOnce(secrets map[string]string, at string, t fileUpstre
 		secrets[variable] = who
 	}
 	once(at+".username", passwordVariable(t.Name), u.account, u.name)
-	for i, p := range u.parts {
-		once(fmt.Sprintf("%s.account[%d].username", at, i), passwordVariable(t.Name+"_"+p.username), p.account, p.username+" at "+u.name)
+	for i, a := range t.Account {
+		once(fmt.Sprintf("%s.account[%d].username", at, i), passwordVariable(t.Name+"_"+a.Username),
+			account{username: a.Username, passwordFile: a.PasswordFile}, a.Username+" at "+u.name)
 	}
 }
 

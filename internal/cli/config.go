@@ -65,7 +65,8 @@ type upstream struct {
 	aliases         []string
 	allowPrivate    bool
 	tokenHosts      []string
-	account         account // for what no part is
+	account         account   // for what no part is
+	turns           []account // that take turns with it; see part
 	parts           []part
 	passthrough     bool          // callers log in themselves
 	tagTTL          time.Duration // 0: always ask; neverAsk: never again

@@ -202,7 +202,7 @@ func (h *home) reached(t rules.Try) (rules.Try, bool) {
 
 // reader returns what reads from the place of a try.
 func (g *guide) reader(t *rules.Try, label string, home *home) (oci.Reader, error) {
-	key := placeKey{upstream: home.name, scope: home.account.scope(home.name), base: baseOf(t), scheme: t.Scheme, ns: t.NS, settings: settings(t.Transport)}
+	key := placeKey{upstream: home.name, scope: home.scope(home.name), base: baseOf(t), scheme: t.Scheme, ns: t.NS, settings: settings(t.Transport)}
 	g.mu.Lock()
 	known := g.readers[key]
 	g.mu.Unlock()
@@ -257,7 +257,7 @@ func (h *home) introduce(cfg *remote.EndpointConfig) {
 	case strings.HasPrefix(cfg.URL+"/", originOf(h.url)+"/"):
 		cfg.PrivateHost = false
 		cfg.TokenHosts, cfg.Credentials = h.tokenHosts, h.credentials
-	case h.account.dockerConfig != "":
+	case h.account.dockerConfig != "" && len(h.turns) == 0:
 		cfg.Credentials = h.credentials
 	}
 }

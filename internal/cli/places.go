@@ -155,7 +155,7 @@ func (p *places) of(u upstream) (*estate, error) {
 	s := &estate{upstream: u}
 	for i := -1; i < len(u.parts); i++ {
 		h := &home{upstream: u.as(i)}
-		h.credentials = p.credentials(h.account)
+		h.credentials = p.inTurn(&h.upstream)
 		if u.passthrough {
 			h.credentials = callersOwn{}
 		}
@@ -167,6 +167,18 @@ func (p *places) of(u upstream) (*estate, error) {
 		s.homes = append(s.homes, h)
 	}
 	return s, nil
+}
+
+// inTurn are the credentials of an upstream, as one of its parts.
+func (p *places) inTurn(u *upstream) remote.Credentials {
+	if len(u.turns) == 0 {
+		return p.credentials(u.account)
+	}
+	all := []remote.Credentials{p.credentials(u.account)}
+	for _, a := range u.turns {
+		all = append(all, p.credentials(a))
+	}
+	return remote.Rotate(all...)
 }
 
 // credentials are what the remote room asks, nil for an anonymous account.
@@ -255,7 +267,7 @@ func (p policies) of(_ context.Context, n ref.Name) proxy.Policy {
 }
 
 func (u upstream) policy(host string) proxy.Policy {
-	scope := u.account.scope(host)
+	scope := u.scope(host)
 	if u.passthrough {
 		scope = host + "+passthrough"
 	}

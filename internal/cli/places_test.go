@@ -83,7 +83,7 @@ func TestScopes(t *testing.T) {
 		{dockerConfig: "a"},
 		{dockerConfig: "b"},
 	} {
-		s := a.scope("docker.io")
+		s := (&upstream{account: a}).scope("docker.io")
 		if other, taken := scopes[s]; taken {
 			t.Errorf("%+v and %+v share the scope %s", a, other, s)
 		}
@@ -92,9 +92,21 @@ func TestScopes(t *testing.T) {
 			t.Errorf("scope of %+v is %s", a, s)
 		}
 	}
-	one, two := account{username: "a", password: remote.NewSecret("one")}, account{username: "a", password: remote.NewSecret("two")}
-	if one.scope("x") != two.scope("x") {
+	of := func(first string, turns ...string) string {
+		u := upstream{account: account{username: first, password: remote.NewSecret(fmt.Sprint(scopes))}}
+		for _, name := range turns {
+			u.turns = append(u.turns, account{username: name})
+		}
+		return u.scope("docker.io")
+	}
+	if before, has := scopes[of("a")]; !has || before.username != "a" {
 		t.Error("a new password drops what the account has cached")
+	}
+	if of("a", "b", "c") != of("c", "a", "b") {
+		t.Error("the order of accounts that take turns drops what they have cached")
+	}
+	if both := of("a", "b"); both == of("a") || both == of("b") || both == of("a", "c") {
+		t.Error("what two accounts have read in turn answers for other accounts")
 	}
 }
 
