@@ -18,10 +18,6 @@ const (
 	TypeDockerSchema1JWS   = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
-// MaxDescriptors is the largest number of descriptors in one manifest that is
-// accepted.
-const MaxDescriptors = 10_000
-
 // IsIndex reports whether a media type is that of an index or manifest list.
 func IsIndex(mediaType string) bool {
 	return mediaType == TypeImageIndex || mediaType == TypeDockerManifestList
@@ -56,10 +52,14 @@ func (l Links) Blobs() []Descriptor {
 // Links reads what the manifest refers to. A media type that is not known is
 // ErrUnsupported; a document that is broken, is ambiguous (both layers and
 // manifests, GHSA-qq97-vm5h-rrhg), names another media type than it came with,
-// or holds a bad digest or a negative size is ErrInvalid.
+// holds a bad digest or a negative size, or more than CheckBounds and
+// MaxManifests allow, is ErrInvalid.
 func (m Manifest) Links() (Links, error) {
 	if !IsManifest(m.MediaType) {
 		return Links{}, Errorf(ErrUnsupported, CodeManifestInvalid, "media type %q is no manifest type known here", m.MediaType)
+	}
+	if err := CheckBounds(m.Raw); err != nil {
+		return Links{}, err
 	}
 	var doc struct {
 		SchemaVersion int               `json:"schemaVersion"`
@@ -104,6 +104,9 @@ func (l Links) check() error {
 	}
 	if len(all) > MaxDescriptors {
 		return Errorf(ErrInvalid, CodeManifestInvalid, "the manifest has %d descriptors, the limit is %d", len(all), MaxDescriptors)
+	}
+	if len(l.Manifests) > MaxManifests {
+		return Errorf(ErrInvalid, CodeManifestInvalid, "the index has %d manifests, the limit is %d", len(l.Manifests), MaxManifests)
 	}
 	for _, d := range all {
 		if _, err := ref.ParseDigest(string(d.Digest)); err != nil {

@@ -31,6 +31,10 @@ func TestLinksOfImage(t *testing.T) {
 	}
 }
 
+// TestLinksRefuses holds what no manifest may say: to be two things at once
+// (GHSA-qq97-vm5h-rrhg, GHSA-5j5w-g665-5m35), to be something else than it came
+// as, a digest that is a path (CVE-2024-3727), a size that nobody can have
+// (GHSA-f36w-mj3v-6jqv).
 func TestLinksRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		mediaType, raw string
@@ -46,8 +50,11 @@ func TestLinksRefuses(t *testing.T) {
 		"fsLayers":            {TypeImageManifest, `{"schemaVersion":2,"config":` + config + `,"fsLayers":[]}`, ErrInvalid},
 		"no config":           {TypeImageManifest, `{"schemaVersion":2,"layers":[]}`, ErrInvalid},
 		"bad digest":          {TypeImageIndex, `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x","size":1}]}`, ErrInvalid},
+		"subject's digest":    {TypeImageIndex, `{"schemaVersion":2,"manifests":[],"subject":{"digest":"sha256:../../x","size":1}}`, ErrInvalid},
+		"size beyond int64":   {TypeImageIndex, `{"schemaVersion":2,"manifests":[{"digest":"` + string(empty) + `","size":9223372036854775808}]}`, ErrInvalid},
 		"negative size":       {TypeImageIndex, `{"schemaVersion":2,"manifests":[{"digest":"` + string(empty) + `","size":-1}]}`, ErrInvalid},
-		"too many":            {TypeImageIndex, `{"schemaVersion":2,"manifests":[` + strings.Repeat(desc+",", MaxDescriptors) + desc + `]}`, ErrInvalid},
+		"too many manifests":  {TypeImageIndex, `{"schemaVersion":2,"manifests":[` + strings.Repeat(desc+",", MaxManifests) + desc + `]}`, ErrInvalid},
+		"too many layers":     {TypeImageManifest, `{"schemaVersion":2,"config":` + config + `,"layers":[` + strings.Repeat(desc+",", MaxDescriptors) + desc + `]}`, ErrInvalid},
 	} {
 		if _, err := manifest(c.mediaType, c.raw).Links(); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)

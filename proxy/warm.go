@@ -19,7 +19,7 @@ const (
 	// alone, and the log says so.
 	maxWarmTags = 1000
 	// maxWarmDepth is how deep indexes of indexes are followed.
-	maxWarmDepth = 4
+	maxWarmDepth = oci.MaxDepth
 )
 
 // A Warm names images that are kept in the cache before anybody asks for them.

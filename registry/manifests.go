@@ -146,6 +146,9 @@ func (c *call) readManifest(r ref.Ref) (m oci.Manifest, subject oci.Digest, err 
 	if r.Digest != "" && m.Digest != r.Digest {
 		return m, "", oci.Errorf(oci.ErrMismatch, oci.CodeDigestInvalid, "the manifest is %s", m.Digest)
 	}
+	if err := oci.CheckBounds(m.Raw); err != nil {
+		return m, "", err
+	}
 	m.MediaType, subject, err = manifestType(c.r.Header.Get("Content-Type"), m.Raw)
 	return m, subject, err
 }

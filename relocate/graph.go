@@ -22,7 +22,7 @@ type graph struct {
 
 // maxDepth is how deep indexes and referrers may be nested (reliability, 2,
 // "manifest bombs").
-const maxDepth = 4
+const maxDepth = oci.MaxDepth
 
 // maxManifests bounds the manifests of one image with all that refers to it.
 const maxManifests = oci.MaxDescriptors

@@ -132,6 +132,10 @@ func verify(r ref.Ref, res *http.Response, raw []byte) (oci.Manifest, error) {
 		// of its bytes (spec/serve.md, B9).
 		return oci.Manifest{}, oci.Errorf(oci.ErrNotFound, oci.CodeManifestUnknown, "the image has only a manifest of Docker's schema 1, which is not supported")
 	}
+	if oci.IsManifest(m.MediaType) && doc.ambiguous() {
+		// An index to one client and an image to another (GHSA-qq97-vm5h-rrhg).
+		return oci.Manifest{}, mismatch("GET %s: the manifest has both manifests and layers", at)
+	}
 	want := r.Digest
 	if want == "" {
 		want, _ = ref.ParseDigest(res.Header.Get("Docker-Content-Digest"))
@@ -152,7 +156,15 @@ type document struct {
 	MediaType     string          `json:"mediaType"`
 	Manifests     json.RawMessage `json:"manifests"`
 	Config        json.RawMessage `json:"config"`
+	Layers        json.RawMessage `json:"layers"`
 }
+
+// ambiguous reports whether a document can be read as an index and as an image.
+func (d document) ambiguous() bool {
+	return isThere(d.Manifests) && (isThere(d.Config) || isThere(d.Layers))
+}
+
+func isThere(raw json.RawMessage) bool { return raw != nil && string(raw) != "null" }
 
 // mediaType chooses between what the document says, what the header says, and
 // what the document looks like (spec/serve.md, B7).

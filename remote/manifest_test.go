@@ -13,6 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// TestManifestAnswers holds what becomes of the media types that an upstream says
+// (spec/serve.md, B7), and that no manifest is two things (GHSA-qq97-vm5h-rrhg,
+// GHSA-5j5w-g665-5m35).
 func TestManifestAnswers(t *testing.T) {
 	const untyped = `{"schemaVersion":2,"config":{},"layers":[]}`
 	const untypedIndex = `{"schemaVersion":2,"manifests":[]}`
@@ -33,6 +36,10 @@ func TestManifestAnswers(t *testing.T) {
 		{name: "header of an untyped one", header: oci.TypeImageIndex, body: untypedIndex, want: oci.TypeImageIndex},
 		{name: "opaque header", header: "application/vnd.example.other+json", body: opaque, want: "application/vnd.example.other+json"},
 		{name: "wrong digest", header: oci.TypeImageManifest, body: manifestJSON, digest: string(digestOf("x")), kind: oci.ErrMismatch},
+		{name: "index and image", header: oci.TypeImageIndex, body: `{"schemaVersion":2,"manifests":[],"config":{},"layers":[]}`, kind: oci.ErrMismatch},
+		{name: "image and index", header: oci.TypeImageManifest, body: `{"schemaVersion":2,"config":{},"manifests":[]}`, kind: oci.ErrMismatch},
+		{name: "index and null", header: oci.TypeImageIndex, body: `{"schemaVersion":2,"manifests":[],"config":null}`, want: oci.TypeImageIndex},
+		{name: "opaque and ambiguous", header: "application/vnd.example.other+json", body: `{"manifests":[],"config":{}}`, want: "application/vnd.example.other+json"},
 		{name: "html", header: "text/html", body: "<html>log in</html>", digest: "-", kind: oci.ErrMismatch},
 		{name: "text", header: oci.TypeImageManifest, body: "hello", digest: "-", kind: oci.ErrMismatch},
 		{name: "null", header: oci.TypeImageManifest, body: "null", digest: "-", kind: oci.ErrMismatch},
@@ -86,6 +93,8 @@ func TestManifestByDigestIsVerified(t *testing.T) {
 	}
 }
 
+// TestManifestSizeIsBounded: a manifest is never read beyond its limit, whether
+// its length was declared or not (CVE-2017-11468, CVE-2023-25153).
 func TestManifestSizeIsBounded(t *testing.T) {
 	for _, declared := range []bool{true, false} {
 		e, _ := open(t, func(w http.ResponseWriter, r *http.Request) {

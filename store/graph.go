@@ -9,8 +9,8 @@ import (
 
 // Bounds of what is followed from one manifest. More than that no client pulls.
 const (
-	maxGraphDepth = 4
-	maxGraphNodes = 10_000
+	maxGraphDepth = oci.MaxDepth
+	maxGraphNodes = oci.MaxDescriptors
 	maxManifest   = 4 << 20 // bytes
 )
 

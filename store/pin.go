@@ -264,6 +264,9 @@ func (s *pinSet) add(ctx context.Context, d oci.Digest, prefer inc) error {
 	if s.seen[d] {
 		return nil
 	}
+	if len(s.all) >= oci.MaxDescriptors {
+		return oci.Errorf(oci.ErrInvalid, oci.CodeManifestInvalid, "the image is made of more than %d manifests and blobs", oci.MaxDescriptors)
+	}
 	p, err := s.v.choose(ctx, d, prefer)
 	if err != nil {
 		return err

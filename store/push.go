@@ -18,7 +18,9 @@ import (
 // PutManifest stores a manifest, and points the tags at it. What it refers to
 // must be in the repository: its blobs, but for layers that are not to be
 // distributed, and an index's manifests; otherwise, unless the store is sparse,
-// it is ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there.
+// it is ErrInvalid with MANIFEST_BLOB_UNKNOWN. Its subject need not be there. An
+// image of more than oci.MaxDescriptors parts, or oci.MaxDepth levels of indexes,
+// is ErrInvalid with MANIFEST_INVALID.
 // When it returns nil all of this is durable.
 func (v *Vault) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, tags ...string) error {
 	n.Host = ""
@@ -35,6 +37,9 @@ func (v *Vault) PutManifest(ctx context.Context, n ref.Name, m oci.Manifest, tag
 	}
 	links, err := m.Links()
 	if err != nil {
+		return err
+	}
+	if err := v.checkDepth(ctx, n, links); err != nil {
 		return err
 	}
 	mu := v.repo(n)

@@ -74,6 +74,37 @@ func TestVaultNeedsChildren(t *testing.T) {
 	}
 }
 
+// TestFault31Depth: indexes may lie in each other as deep as any client walks,
+// and no image may be made of more than anybody would walk.
+func TestFault31Depth(t *testing.T) {
+	ctx := t.Context()
+	v := open(t, t.TempDir(), Config{before: quick}).Vault()
+	image := pushImage(t, v, app, "one")
+	top := image
+	for depth := range oci.MaxDepth {
+		top = indexOf(top.Descriptor(), image.Descriptor())
+		if err := v.PutManifest(ctx, app, top); err != nil {
+			t.Fatalf("depth %d: %v", depth+1, err)
+		}
+	}
+	deep := indexOf(image.Descriptor(), top.Descriptor())
+	wantCode(t, "too deep", v.PutManifest(ctx, app, deep, "deep"), oci.ErrInvalid, oci.CodeManifestInvalid)
+	if _, err := v.Resolve(ctx, app.WithTag("deep")); !errors.Is(err, oci.ErrNotFound) {
+		t.Errorf("the tag of what was refused: %v", err)
+	}
+	if err := v.PutManifest(ctx, app, indexOf(image.Descriptor()), "flat"); err != nil {
+		t.Errorf("a flat index: %v", err)
+	}
+}
+
+// TestFault31Graph: what an image is made of has a limit, however it is spread
+// over indexes.
+func TestFault31Graph(t *testing.T) {
+	s := pinSet{all: make([]pinned, oci.MaxDescriptors)}
+	err := s.add(t.Context(), some, "")
+	wantCode(t, "too many", err, oci.ErrInvalid, oci.CodeManifestInvalid)
+}
+
 // TestVaultPinsTheClosure: an index's pin names its children's layers too, so
 // it stays whole when a child's own pin is deleted.
 func TestVaultPinsTheClosure(t *testing.T) {
