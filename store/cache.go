@@ -345,17 +345,18 @@ func (c *Cache) Linked(scope string, n ref.Name, d oci.Digest) bool {
 }
 
 // Link gives the repository the right to read a blob. A power cut may take it
-// back.
+// back. A link that is there is made young, so that [Store.Forget] sees that the
+// blob was fetched again.
 func (c *Cache) Link(scope string, n ref.Name, d oci.Digest) error {
 	k, err := cacheLinkKey(scope, n, d)
 	if err != nil {
 		return err
 	}
 	id := digestID{scope, n, d}
-	if _, ok := c.links.get(id); ok {
+	c.links.put(id.clone(), struct{}{})
+	if t, ok := c.store.bucket.(Toucher); ok && t.Touch(context.Background(), k, c.store.cfg.now()) == nil {
 		return nil
 	}
-	c.links.put(id.clone(), struct{}{})
 	return c.store.putLoose(k, nil)
 }
 

@@ -270,7 +270,11 @@ func (d *Disk) Drop(_ context.Context, k Key) error {
 	if err != nil {
 		return err
 	}
-	return diskError(d.files.remove(path))
+	if err := d.files.remove(path); err != nil {
+		return diskError(err)
+	}
+	d.prune(filepath.Dir(path))
+	return nil
 }
 
 // prune removes empty directories of repositories, dir and those above. The

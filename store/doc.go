@@ -34,7 +34,7 @@
 //	up/<id>/{data,state}                  upload sessions
 //
 //	c/b/<alg>/<hh>/<hex>                  cache: blob (mode 0444, mtime = last use)
-//	c/m/<hh>/<40 hex>                     cache: link, empty; the name is a hash
+//	c/m/<hh>/<40 hex>.<16 of the digest>   cache: link, empty; the name is a hash
 //	c/i/<scope>/<repo>/_m/<alg>-<hex>     cache: manifest record {mediaType, size}
 //	c/t/<scope>/<repo>/_t/<tag>           cache: tag record
 //

@@ -49,8 +49,8 @@ type evictor struct {
 // where one is nine tenths full, until it is eight tenths full. It walks the
 // names of all blobs once to see how much was used when, and once to remove; its
 // memory does not grow with their number. Blobs alone are removed: a manifest
-// whose layers have left stays, and they are fetched again when somebody asks. What is open
-// stays readable. A server may run beside it, and another eviction too.
+// whose layers have left stays, and they are fetched again when somebody asks. What
+// records say about them is left to [Store.Forget]. What is open stays readable. A server may run beside it, and another eviction too.
 func (s *Store) Evict(ctx context.Context, e Eviction) (Sum, error) {
 	s.evictor.one.Lock()
 	defer s.evictor.one.Unlock()

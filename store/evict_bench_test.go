@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,23 +18,9 @@ func BenchmarkEvictWalk(b *testing.B) {
 	s := open(b, b.TempDir(), Config{})
 	now := time.Now()
 	for i := range n {
-		k, err := cacheBlobKey(oci.FromBytes(fmt.Append(nil, i), ""))
-		if err != nil {
-			b.Fatal(err)
-		}
-		path := s.path(string(k))
-		if err := os.WriteFile(path, []byte("0123456789"), 0o444); err != nil {
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				b.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte("0123456789"), 0o444); err != nil {
-				b.Fatal(err)
-			}
-		}
-		at := now.Add(-time.Duration(i%100_000) * time.Minute)
-		if err := os.Chtimes(path, at, at); err != nil {
-			b.Fatal(err)
-		}
+		d := oci.FromBytes(fmt.Append(nil, i), "")
+		writeBlob(b, s, d)
+		age(b, s, now.Add(-time.Duration(i%100_000)*time.Minute), d)
 	}
 	b.Run("look", func(b *testing.B) {
 		b.ReportAllocs()

@@ -95,10 +95,12 @@ func (s *Store) evictAlways(ctx context.Context) {
 	}
 	tick := time.NewTicker(evictEach)
 	defer tick.Stop()
+	var records records
 	for {
 		if s.evictionDue(true) {
-			s.evictNow(ctx)
+			records.left = s.evictNow(ctx) || records.left
 		}
+		records.forget(ctx, s)
 		select {
 		case <-ctx.Done():
 			return
@@ -116,7 +118,31 @@ func (d *due) free(stuck bool) {
 	d.stuck = stuck
 }
 
-func (s *Store) evictNow(ctx context.Context) {
+// records says whether Forget has something to do.
+type records struct {
+	left bool      // blobs have, since it ran
+	last time.Time // that it ran
+}
+
+func (r *records) forget(ctx context.Context, s *Store) {
+	if now := s.cfg.now(); !r.left || now.Sub(r.last).Abs() < forgetEach {
+		return
+	} else {
+		r.left, r.last = false, now
+	}
+	start := time.Now()
+	f, err := s.Forget(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		s.log.Error("cannot remove what is known about evicted blobs", "err", err)
+	case f != Forgotten{}:
+		s.log.Info("removed what was known about evicted blobs", "links", f.Links, "manifests", f.Manifests, "tags", f.Tags, "dur", time.Since(start))
+	}
+}
+
+// evictNow reports whether anything was evicted.
+func (s *Store) evictNow(ctx context.Context) bool {
 	start := time.Now()
 	sum, err := s.Evict(ctx, Eviction{Limits: s.cfg.Limits})
 	switch {
@@ -130,4 +156,5 @@ func (s *Store) evictNow(ctx context.Context) {
 	if sum.Blobs > 0 {
 		s.log.Info("evicted", "blobs", sum.Blobs, "bytes", sum.Bytes, "left", sum.Left.Bytes, "dur", time.Since(start))
 	}
+	return sum.Blobs > 0
 }

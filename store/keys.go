@@ -183,7 +183,8 @@ func cacheBlobKey(d oci.Digest) (Key, error) {
 }
 
 // cacheLinkKey hashes the name of a link, so that a million repositories do
-// not need a million directories.
+// not need a million directories. The start of the digest follows, so that a link
+// to what is not here any more is known without knowing of whom.
 func cacheLinkKey(scope string, n ref.Name, d oci.Digest) (Key, error) {
 	where, err := scoped(scope, n)
 	if err != nil {
@@ -195,7 +196,8 @@ func cacheLinkKey(scope string, n ref.Name, d oci.Digest) (Key, error) {
 	const generation = "0" // of the scope; a new one forgets every link at once
 	sum := sha256.Sum256([]byte(where + "|" + generation + "|" + string(d)))
 	name := hex.EncodeToString(sum[:20])
-	return Key("c/m/" + name[:2] + "/" + name), nil
+	b := briefOf(d)
+	return Key("c/m/" + name[:2] + "/" + name + "." + hex.EncodeToString(b[:])), nil
 }
 
 func cacheManifestKey(scope string, n ref.Name, d oci.Digest) (Key, error) {

@@ -33,13 +33,16 @@ func parseCached(key string) (m cachedManifest, ok bool) {
 	if !ok {
 		return m, false
 	}
-	scope, repo, ok := strings.Cut(where, "/")
+	at, ok := parsePlace(where)
 	d, err := unflat(name)
-	if !ok || err != nil {
-		return m, false
-	}
-	host, _, _ := strings.Cut(scope, "!02f") // what scoped writes between them
-	return cachedManifest{place{scope, strings.ReplaceAll(host, "+", ":"), repo}, d, Key(key)}, true
+	return cachedManifest{at, d, Key(key)}, ok && err == nil
+}
+
+// parsePlace reads what scoped writes.
+func parsePlace(where string) (place, bool) {
+	scope, repo, ok := strings.Cut(where, "/")
+	host, _, _ := strings.Cut(scope, "!02f") // between them
+	return place{scope, strings.ReplaceAll(host, "+", ":"), repo}, ok
 }
 
 // tagKey returns the key of a tag's record.

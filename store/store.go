@@ -23,7 +23,13 @@ type Config struct {
 	Limits        Limits           // of the cache; kept in the background
 	Scrub         int64            // bytes that are read again each second, to find damage; 0: none
 	Observe       func(Event)      // told of what the store does on its own, from its goroutines; must not block; nil: nobody listens
-	Sparse        bool             // the vault accepts manifests that name content which is not there
+
+	// Fresh tells whether a tag of an upstream's repository, which was last
+	// confirmed then, is answered without asking the upstream. Nil means that all
+	// are, so that [Store.Forget] leaves their records alone.
+	Fresh func(host, tag string, checked time.Time) bool
+
+	Sparse bool // the vault accepts manifests that name content which is not there
 
 	before func(step) (bool, error) // see files; for tests
 	boot   string                   // stands for bootID; for tests

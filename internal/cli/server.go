@@ -72,7 +72,7 @@ func newServer(cfg config, log *slog.Logger) (*server, error) {
 	s.metrics = web.NewMetrics(web.MetricsConfig{
 		Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Connections: s.connections, Version: readVersion().Version,
 	})
-	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Observe: observer{metrics: s.metrics}.store})
+	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Fresh: cfg.fresh, Observe: observer{metrics: s.metrics}.store})
 	if err != nil {
 		return nil, errors.Join(storeError(err, cfg.storage), s.archives.close())
 	}

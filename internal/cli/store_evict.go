@@ -90,6 +90,7 @@ type (
 		Left      usageJSON `json:"left"`
 		Pinned    usageJSON `json:"pinned"`
 		OverLimit int64     `json:"over_limit_bytes"` // that would have to leave too, and are pinned
+		Records   int64     `json:"records"`          // of what was evicted before; removed
 		DryRun    bool      `json:"dry_run"`
 	}
 )
@@ -107,6 +108,10 @@ func storeEvict(ctx context.Context, env Env, opts evictOptions, s *store.Store,
 		}
 	}
 	sum, err := s.Evict(ctx, e)
+	var records store.Forgotten
+	if err == nil && !opts.dryRun {
+		records, err = s.Forget(ctx)
+	}
 	if err != nil {
 		return storeError(err, k.dir)
 	}
@@ -114,7 +119,7 @@ func storeEvict(ctx context.Context, env Env, opts evictOptions, s *store.Store,
 		return printed
 	}
 	if opts.json {
-		return printJSON(env.Stdout, evictionJSON{usageJSON{sum.Blobs, sum.Bytes}, usageJSON(sum.Left), usageJSON(sum.Kept), sum.Short, opts.dryRun})
+		return printJSON(env.Stdout, evictionJSON{usageJSON{sum.Blobs, sum.Bytes}, usageJSON(sum.Left), usageJSON(sum.Kept), sum.Short, records.Links + records.Manifests, opts.dryRun})
 	}
 	return printEviction(env, opts, sum)
 }

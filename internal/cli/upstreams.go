@@ -1,6 +1,12 @@
 package cli
 
-import "github.com/entrepot/entrepot/ref"
+import (
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/entrepot/entrepot/ref"
+)
 
 // wellKnown returns the public registries that are mirrored where nothing is
 // configured: those that serve images to everybody without an account.
@@ -39,4 +45,24 @@ func defaultURL(name string) string {
 		return "https://registry-1.docker.io"
 	}
 	return "https://" + name
+}
+
+// fresh reports whether a tag of an upstream that was confirmed then is answered
+// without asking again. It is not where the upstream is configured no more.
+func (cfg config) fresh(host, tag string, checked time.Time) bool {
+	var wildcards []upstream
+	i := slices.IndexFunc(cfg.upstreams, func(u upstream) bool {
+		if isWildcard(u.name) {
+			wildcards = append(wildcards, u)
+		}
+		return u.name == host
+	})
+	var u upstream
+	if i >= 0 {
+		u = cfg.upstreams[i]
+	} else {
+		u, _ = wildcardOf(wildcards, host)
+	}
+	return u.tagTTL == neverAsk || time.Since(checked).Abs() < u.tagTTL ||
+		slices.ContainsFunc(u.immutable, func(re *regexp.Regexp) bool { return re.MatchString(tag) })
 }
