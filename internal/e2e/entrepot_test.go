@@ -29,6 +29,7 @@ type serving struct {
 	rules     []string // FORMAT=PATH
 	env       []string // further environment
 	files     int      // how many it may have open at once; 0: as many as we
+	group     memoryGroup
 }
 
 // An entrepot is `entrepot serve` in a process of its own.
@@ -75,9 +76,15 @@ func startServe(t testing.TB, s serving) *process {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(bin, "serve", "--quiet", "--config", conf)
+	limits := ""
 	if s.files > 0 {
-		limit := fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, s.files)
-		cmd = exec.Command("sh", append([]string{"-c", limit}, cmd.Args...)...)
+		limits += fmt.Sprintf("ulimit -n %d && ", s.files)
+	}
+	if s.group.dir != "" {
+		limits += fmt.Sprintf("echo $$ >%q && ", s.group.procs())
+	}
+	if limits != "" {
+		cmd = exec.Command("sh", append([]string{"-c", limits + `exec "$0" "$@"`}, cmd.Args...)...)
 	}
 	cmd.Dir = filepath.Dir(conf)
 	cmd.Env = append(os.Environ(), s.env...)

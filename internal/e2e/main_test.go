@@ -16,7 +16,8 @@ import (
 var (
 	kills          = flag.Int("kills", 50, "how many kill -9 the kill loop makes")
 	rolls          = flag.Int("rolls", 2, "how many restarts a rolling restart has")
-	slowClients    = flag.Int("slow-clients", 500, "how many clients send half a header; a tenth as many read nothing")
+	slowClients    = flag.Int("slow-clients", 500, "how many clients send a header byte by byte; a tenth as many hardly read")
+	streams        = flag.Int("streams", 20, "how many clients read a large blob from a server with little memory")
 	binaryRace     = flag.Bool("binary-race", false, "build the entrepot binary with the race detector")
 	requireClients = flag.Bool("require-clients", false, "a client that is not here fails the test")
 )
