@@ -53,7 +53,7 @@ func (b *bench) startNginxWith(ctx context.Context, dir, block string, pair *key
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	return startTLS(ctx, pair, addr, dir+".log", nil, b.bin["nginx"], "-p", dir, "-c", conf, "-e", "stderr")
+	return process{addr: addr, pair: pair, log: dir + ".log"}.start(ctx, nil, b.bin["nginx"], "-p", dir, "-c", conf, "-e", "stderr")
 }
 
 // startNginxCache starts nginx as an empty cache in front of an upstream. It

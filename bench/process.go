@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,22 +20,23 @@ import (
 
 // A process is a server that we started.
 type process struct {
-	addr   string   // host:port of the registry
-	admin  string   // host:port of Entrepot's admin address; "" for others
-	pair   *keyPair // nil where it serves plain HTTP
-	log    string   // file with all that it printed
+	addr   string        // host:port of the registry
+	admin  string        // host:port of Entrepot's admin address; "" for others
+	pair   *keyPair      // nil where it serves plain HTTP
+	log    string        // file with all that it printed
+	ready  time.Duration // from its start until it was
 	cmd    *exec.Cmd
 	exited chan error
 }
 
 // start runs a server and waits until it answers on addr.
 func start(ctx context.Context, addr, log string, env []string, argv ...string) (*process, error) {
-	return startTLS(ctx, nil, addr, log, env, argv...)
+	return process{addr: addr, log: log}.start(ctx, env, argv...)
 }
 
-// startTLS is start for a server that serves TLS where there is a pair.
-func startTLS(ctx context.Context, pair *keyPair, addr, log string, env []string, argv ...string) (*process, error) {
-	out, err := os.Create(log)
+// start runs a server with the addresses of p and waits until it is ready.
+func (p process) start(ctx context.Context, env []string, argv ...string) (*process, error) {
+	out, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
@@ -43,27 +46,36 @@ func startTLS(ctx context.Context, pair *keyPair, addr, log string, env []string
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{addr: addr, pair: pair, log: log, cmd: cmd, exited: make(chan error, 1)}
+	p.cmd, p.exited = cmd, make(chan error, 1)
 	go func() { p.exited <- cmd.Wait() }()
 	if err := p.waitReady(ctx); err != nil {
-		text, _ := os.ReadFile(log)
+		text, _ := os.ReadFile(p.log)
 		return nil, errors.Join(fmt.Errorf("%s: %w\n%s", filepath.Base(argv[0]), err, tail(text)), p.stop())
 	}
-	return p, nil
+	p.ready = time.Since(began)
+	return &p, nil
 }
 
+// waitReady waits until the server says that it is ready, or, where it has no
+// way to say so, until it answers.
 func (p *process) waitReady(ctx context.Context) error {
 	deadline := time.Now().Add(20 * time.Second)
-	client := p.pair.client()
+	client, url := p.pair.client(), p.pair.scheme()+p.addr+"/v2/"
 	defer client.CloseIdleConnections()
+	if p.admin != "" {
+		url = "http://" + p.admin + "/readyz"
+	}
 	for time.Now().Before(deadline) {
-		resp, err := client.Get(p.pair.scheme() + p.addr + "/v2/")
+		resp, err := client.Get(url)
 		if err == nil {
 			resp.Body.Close()
-			return nil
+			if p.admin == "" || resp.StatusCode == http.StatusOK {
+				return nil
+			}
 		}
 		select {
 		case err := <-p.exited:
@@ -71,10 +83,37 @@ func (p *process) waitReady(ctx context.Context) error {
 			return fmt.Errorf("left: %w", err)
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	return errors.New("no answer for 20 s")
+	return errors.New("not ready for 20 s")
+}
+
+// metric returns the sum of all series of a metric of Entrepot's.
+func (p *process) metric(name string) (float64, error) {
+	resp, err := http.Get("http://" + p.admin + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		f := strings.Fields(rest)
+		v, err := strconv.ParseFloat(f[len(f)-1], 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %q: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, nil
 }
 
 // dial connects to the server's registry.

@@ -21,6 +21,7 @@ type bench struct {
 	warm    map[string]*process // :: server → process, started on first use
 	seen    map[string]bool     // :: server + blob → it was read and verified
 	filled  map[string]bool     // :: set of images → the origin has it
+	house   *warehouse          // nil until it is needed
 	serial  int                 // numbers directories and logs
 }
 
@@ -213,11 +214,7 @@ tag_ttl = "1h"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := startTLS(ctx, s.pair, addr, dir+".log", nil, b.bin[name], "serve", "--config", conf)
-	if err == nil {
-		p.admin = admin
-	}
-	return p, err
+	return process{addr: addr, admin: admin, pair: s.pair, log: dir + ".log"}.start(ctx, nil, b.bin[name], "serve", "--config", conf)
 }
 
 // startDistribution starts distribution's registry over the files in dir, as a
