@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // OriginalImages is the annotation in which [Options.Annotate] has the original
@@ -46,7 +48,7 @@ func (d *Document) annotate(changed []bool, edits map[*file][]edit) []error {
 func (o *object) annotate(value string, edits map[*file][]edit) error {
 	meta := o.at.member("metadata")
 	notes := meta.member("annotations")
-	if notes.n.has(OriginalImages) {
+	if notes.n.Has(OriginalImages) {
 		return nil
 	}
 	var at *edit
@@ -58,8 +60,8 @@ func (o *object) annotate(value string, edits map[*file][]edit) error {
 	default:
 		at = f.insertUnder(o.at.n, "metadata", pair{"annotations", "", &pair{OriginalImages, value, nil}})
 	}
-	if at == nil || notes.n != nil && notes.n.shared || meta.n != nil && meta.n.shared {
-		return &Error{At: o.at.f.at(o.at.n.start), Field: notes.path, Text: "there is no place for an annotation",
+	if at == nil || notes.n != nil && notes.n.Shared || meta.n != nil && meta.n.Shared {
+		return &Error{At: o.at.f.at(o.at.n.Start), Field: notes.path, Text: "there is no place for an annotation",
 			Hint: "write annotations as a table of keys and values, not shared by an alias"}
 	}
 	at.field = notes.path
@@ -91,44 +93,44 @@ func (p pair) lines(indent, eol string) string {
 
 // insertUnder returns the insertion of a pair below a key of a table, where the
 // table has nothing, or null, at that key.
-func (f *file) insertUnder(table *node, key string, p pair) *edit {
-	if table.kind != isTable {
+func (f *file) insertUnder(table *tree.Node, key string, p pair) *edit {
+	if table.Kind != tree.Table {
 		return nil
 	}
-	m := table.find(key)
+	m := table.Find(key)
 	if m == nil {
 		return f.insert(table, pair{key: key, below: &p})
 	}
-	if m.value.kind != isNull || m.end == 0 || m.merged {
+	if m.Value.Kind != tree.Null || m.End == 0 || m.Merged {
 		return nil
 	}
-	if table.flow || m.value.text != "" { // null or ~ is written out, or the braces go around
-		if m.value.text == "" {
+	if table.Flow || m.Value.Text != "" { // null or ~ is written out, or the braces go around
+		if m.Value.Text == "" {
 			return nil
 		}
-		return &edit{start: m.value.start, end: m.value.end, text: "{" + p.inline() + "}"}
+		return &edit{start: m.Value.Start, end: m.Value.End, text: "{" + p.inline() + "}"}
 	}
-	colon := strings.IndexByte(string(f.data[m.end:]), ':')
+	colon := strings.IndexByte(string(f.data[m.End:]), ':')
 	if colon < 0 {
 		return nil
 	}
-	at := m.end + colon + 1
-	indent := f.indent(m.at) + "  "
+	at := m.End + colon + 1
+	indent := f.indent(m.At) + "  "
 	return &edit{start: at, end: at, text: f.eol() + indent + p.lines(indent, f.eol())}
 }
 
 // insert returns the insertion of a pair before the first key of a table.
-func (f *file) insert(table *node, p pair) *edit {
-	if table.kind != isTable {
+func (f *file) insert(table *tree.Node, p pair) *edit {
+	if table.Kind != tree.Table {
 		return nil
 	}
-	if table.flow {
+	if table.Flow {
 		return f.insertFlow(table, p)
 	}
-	if len(table.keys) == 0 || table.keys[0].merged || f.data[table.keys[0].at] == '?' {
+	if len(table.Keys) == 0 || table.Keys[0].Merged || f.data[table.Keys[0].At] == '?' {
 		return nil
 	}
-	at := table.keys[0].at
+	at := table.Keys[0].At
 	indent := f.indent(at)
 	if strings.HasSuffix(strings.TrimRight(string(f.data[:at]), " "), "?") {
 		return nil
@@ -138,29 +140,29 @@ func (f *file) insert(table *node, p pair) *edit {
 
 // insertFlow returns the insertion of a pair after the brace of a table, laid out
 // as the first key is.
-func (f *file) insertFlow(table *node, p pair) *edit {
-	at := table.start + 1
+func (f *file) insertFlow(table *tree.Node, p pair) *edit {
+	at := table.Start + 1
 	text := p.inline()
-	if len(table.keys) == 0 {
+	if len(table.Keys) == 0 {
 		return &edit{start: at, end: at, text: text}
 	}
-	if table.keys[0].merged || table.keys[0].at < at {
+	if table.Keys[0].Merged || table.Keys[0].At < at {
 		return nil
 	}
-	space := string(f.data[at:table.keys[0].at])
-	if strings.TrimSpace(space) != "" || space == "" && table.style != jsonString {
+	space := string(f.data[at:table.Keys[0].At])
+	if strings.TrimSpace(space) != "" || space == "" && table.Style != tree.JSONString {
 		space = " " // and no comment twice
 	}
-	if table.style == jsonString && !strings.Contains(string(f.data[table.keys[0].end:table.keys[0].value.start]), " ") {
+	if table.Style == tree.JSONString && !strings.Contains(string(f.data[table.Keys[0].End:table.Keys[0].Value.Start]), " ") {
 		text = strings.Replace(text, `": `, `":`, -1)
 	}
-	return &edit{start: table.keys[0].at, end: table.keys[0].at, text: fmt.Sprintf("%s,%s", text, space)}
+	return &edit{start: table.Keys[0].At, end: table.Keys[0].At, text: fmt.Sprintf("%s,%s", text, space)}
 }
 
 // indent returns as many spaces as there are characters before a byte in its
 // line.
 func (f *file) indent(at int) string {
-	line, _ := f.text.at(at)
+	line, _ := f.text.At(at)
 	before := string(f.data[f.text[line-1]:at])
 	return strings.Repeat(" ", len([]rune(strings.TrimPrefix(before, "\ufeff"))))
 }

@@ -6,11 +6,12 @@ import (
 	"path"
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
 func isBundle(r *reading) bool {
-	return len(r.docs) == 1 && r.docs[0].has("invocationImages") && r.docs[0].has("name")
+	return len(r.docs) == 1 && r.docs[0].Has("invocationImages") && r.docs[0].Has("name")
 }
 
 // readBundle reads a CNAB bundle.json (CNAB core specification, section 101).
@@ -20,12 +21,12 @@ func readBundle(r *reading) error {
 	if r.syntax != nil {
 		return r.refuse(r.main, r.syntax)
 	}
-	if len(r.docs) != 1 || r.docs[0].kind != isTable {
+	if len(r.docs) != 1 || r.docs[0].Kind != tree.Table {
 		return &Error{At: Position{File: r.in.Name}, Text: "a bundle is one JSON object"}
 	}
 	r.doc.verbatim = true
 	root := r.root(r.addFile(r.main), r.docs[0])
-	if !root.n.has("invocationImages") {
+	if !root.n.Has("invocationImages") {
 		root.fail("", "invocationImages is missing: this is no bundle")
 	}
 	for _, s := range root.members() {
@@ -35,7 +36,7 @@ func readBundle(r *reading) error {
 				item.bundleImage()
 			}
 		case "images":
-			if s.n.kind == isNull {
+			if s.n.Kind == tree.Null {
 				continue
 			}
 			for _, item := range s.members() {
@@ -48,8 +49,8 @@ func readBundle(r *reading) error {
 
 // bundleImage reads an image of a bundle.
 func (s spot) bundleImage() {
-	if s.n.kind != isTable {
-		s.fail("", "this is %v and should be an image", s.n.kind)
+	if s.n.Kind != tree.Table {
+		s.fail("", "this is %v and should be an image", s.n.Kind)
 		return
 	}
 	if t := s.str("imageType"); t != "" && t != "oci" && t != "docker" {
@@ -57,7 +58,7 @@ func (s spot) bundleImage() {
 		return
 	}
 	at := s.member("image")
-	if at.n == nil || at.n.text == "" {
+	if at.n == nil || at.n.Text == "" {
 		s.fail("", "it names no image")
 		return
 	}
@@ -67,7 +68,7 @@ func (s spot) bundleImage() {
 	}
 	site.Original = s.str("originalImage")
 	for _, key := range []string{"contentDigest", "digest"} { // the second was the name before 1.0
-		if d := s.member(key); d.n != nil && d.n.text != "" && site.Digest == "" {
+		if d := s.member(key); d.n != nil && d.n.Text != "" && site.Digest == "" {
 			site.Digest = d.digest(site.Ref)
 		}
 	}
@@ -75,13 +76,13 @@ func (s spot) bundleImage() {
 
 // digest reads the digest that a bundle promises for an image.
 func (s spot) digest(image string) ref.Digest {
-	want, err := ref.ParseDigest(s.n.text)
+	want, err := ref.ParseDigest(s.n.Text)
 	if err != nil {
-		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.start), Field: s.path, Text: "this is no digest", Err: err})
+		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.Start), Field: s.path, Text: "this is no digest", Err: err})
 		return ""
 	}
 	if r, err := ref.Parse(image); err == nil && r.Digest != "" && r.Digest != want {
-		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.start), Field: s.path, Err: &DigestError{Image: image, Got: r.Digest, Want: want}, Text: "the bundle contradicts itself"})
+		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.Start), Field: s.path, Err: &DigestError{Image: image, Got: r.Digest, Want: want}, Text: "the bundle contradicts itself"})
 	}
 	return want
 }
@@ -135,12 +136,12 @@ func readThick(r *reading) error {
 // isMapping tells a relocation mapping by its name, too: the JSON of
 // image-syncer has the same form, and means that the values are still to come.
 func isMapping(r *reading) bool {
-	if !strings.Contains(path.Base(r.in.Name), "relocation-mapping") || len(r.docs) != 1 || r.docs[0].kind != isTable || r.docs[0].style != jsonString || len(r.docs[0].keys) == 0 {
+	if !strings.Contains(path.Base(r.in.Name), "relocation-mapping") || len(r.docs) != 1 || r.docs[0].Kind != tree.Table || r.docs[0].Style != tree.JSONString || len(r.docs[0].Keys) == 0 {
 		return false
 	}
-	for _, k := range r.docs[0].keys {
-		_, err := ref.Parse(k.value.text)
-		if k.value.kind != isString || err != nil || checkRef(k.name) != nil {
+	for _, k := range r.docs[0].Keys {
+		_, err := ref.Parse(k.Value.Text)
+		if k.Value.Kind != tree.String || err != nil || checkRef(k.Name) != nil {
 			return false
 		}
 	}
@@ -156,9 +157,9 @@ func readMapping(r *reading) error {
 	}
 	r.doc.mapping, r.doc.verbatim = m, true
 	f := r.addFile(r.main)
-	for i := range r.docs[0].keys {
-		k := &r.docs[0].keys[i]
-		r.add(k.name, k.name, part{role: wholeRef, f: f, n: &node{kind: isString, style: jsonString, text: k.name, start: k.at, end: k.end}})
+	for i := range r.docs[0].Keys {
+		k := &r.docs[0].Keys[i]
+		r.add(k.Name, k.Name, part{role: wholeRef, f: f, n: &tree.Node{Kind: tree.String, Style: tree.JSONString, Text: k.Name, Start: k.At, End: k.End}})
 	}
 	return nil
 }

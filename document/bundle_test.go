@@ -12,9 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
-	"github.com/google/go-cmp/cmp"
 )
 
 const bundleJSON = `{"images":{"my-microservice":{"contentDigest":"sha256:` + hexA + `","image":"example/microservice@sha256:` + hexA + `","imageType":"docker","originalImage":"old/microservice:1"},"other":{"image":"technosophos/helloworld:0.1.0"}},"invocationImages":[{"contentDigest":"sha256:` + hexB + `","image":"technosophos/helloworld:0.1.0","imageType":"docker"}],"name":"helloworld","schemaVersion":"v1.2.0","version":"0.1.2"}`

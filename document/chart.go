@@ -12,6 +12,8 @@ import (
 
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 func isChart(r *reading) bool {
@@ -126,7 +128,7 @@ func (r *reading) tree(f *file) (spot, bool) {
 		r.errs = append(r.errs, r.refuse(f, err))
 		return spot{}, false
 	}
-	if len(docs) != 1 || docs[0].kind != isTable {
+	if len(docs) != 1 || docs[0].Kind != tree.Table {
 		return spot{}, false
 	}
 	return r.root(f, docs[0]), true
@@ -138,20 +140,20 @@ var imageKey = regexp.MustCompile(`(?i)image$`)
 // values finds the images of a table of values, and of those below it, by the
 // conventions of charts: tables with a repository, and strings at "image".
 func (s spot) values(appVersion string) {
-	switch s.n.kind {
-	case isTable:
+	switch s.n.Kind {
+	case tree.Table:
 		if s.isImageTable() {
 			s.imageTable(appVersion)
-		} else if m := s.member("image"); m.n != nil && m.n.kind == isString {
+		} else if m := s.member("image"); m.n != nil && m.n.Kind == tree.String {
 			s.imageString(appVersion)
 		}
 		for _, m := range s.members() {
-			if m.n.kind == isString && imageKey.MatchString(m.key()) && m.key() != "image" && strings.ContainsAny(m.n.text, ":/@") {
-				m.valueImage(m.n.text, nil, part{role: wholeRef, f: m.f, n: m.n})
+			if m.n.Kind == tree.String && imageKey.MatchString(m.key()) && m.key() != "image" && strings.ContainsAny(m.n.Text, ":/@") {
+				m.valueImage(m.n.Text, nil, part{role: wholeRef, f: m.f, n: m.n})
 			}
 			m.values(appVersion)
 		}
-	case isList:
+	case tree.List:
 		for _, item := range s.items() {
 			item.values(appVersion)
 		}
@@ -161,8 +163,8 @@ func (s spot) values(appVersion string) {
 // isImageTable reports whether a table with a repository is about an image; a
 // repository can be many things.
 func (s spot) isImageTable() bool {
-	return s.str("repository") != "" && (imageKey.MatchString(s.key()) || s.n.has("pullPolicy") || s.n.has("imagePullPolicy") ||
-		s.n.find("registry") != nil && (s.n.find("tag") != nil || s.n.find("digest") != nil))
+	return s.str("repository") != "" && (imageKey.MatchString(s.key()) || s.n.Has("pullPolicy") || s.n.Has("imagePullPolicy") ||
+		s.n.Find("registry") != nil && (s.n.Find("tag") != nil || s.n.Find("digest") != nil))
 }
 
 // imageTable adds the image of a table with registry, repository, tag and digest.
@@ -174,7 +176,7 @@ func (s spot) imageTable(appVersion string) {
 		role role
 	}{{"registry", registry}, {"repository", repository}, {"tag", tag}, {"digest", digestPart}} {
 		m := s.member(p.key)
-		if m.n == nil || m.n.kind == isList || m.n.kind == isTable {
+		if m.n == nil || m.n.Kind == tree.List || m.n.Kind == tree.Table {
 			continue
 		}
 		text, ok := m.word()
@@ -196,8 +198,8 @@ func (s spot) imageTable(appVersion string) {
 // imageString adds the image of a string at "image", with the tag beside it.
 func (s spot) imageString(appVersion string) {
 	m := s.member("image")
-	if strings.ContainsAny(m.n.text, ":@") || !s.n.has("tag") {
-		m.valueImage(m.n.text, nil, part{role: wholeRef, f: m.f, n: m.n})
+	if strings.ContainsAny(m.n.Text, ":@") || !s.n.Has("tag") {
+		m.valueImage(m.n.Text, nil, part{role: wholeRef, f: m.f, n: m.n})
 		return
 	}
 	t := s.member("tag")
@@ -208,7 +210,7 @@ func (s spot) imageString(appVersion string) {
 	if text != "" {
 		text = joint(tag, text) + text
 	}
-	s.defaulted(m.n.text, text, appVersion, []part{{role: imageName, f: m.f, n: m.n}, {role: tag, f: t.f, n: t.n}})
+	s.defaulted(m.n.Text, text, appVersion, []part{{role: imageName, f: m.f, n: m.n}, {role: tag, f: t.f, n: t.n}})
 }
 
 // defaulted adds the image of parts; one without a tag and a digest has the

@@ -1,6 +1,10 @@
 package document
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
+)
 
 // composeFields are the fields of a service, as the Compose specification has
 // them (schema/compose-spec.json).
@@ -15,18 +19,18 @@ stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits u
 volume_driver volumes volumes_from working_dir`
 
 func isCompose(r *reading) bool {
-	return len(r.docs) == 1 && !r.docs[0].has("apiVersion") && composeServices(r.docs[0])
+	return len(r.docs) == 1 && !r.docs[0].Has("apiVersion") && composeServices(r.docs[0])
 }
 
 // composeServices reports whether a table has services with an image or a way to
 // build one.
-func composeServices(n *node) bool {
-	m := n.find("services")
-	if m == nil || m.value.kind != isTable {
+func composeServices(n *tree.Node) bool {
+	m := n.Find("services")
+	if m == nil || m.Value.Kind != tree.Table {
 		return false
 	}
-	for _, s := range m.value.keys {
-		if s.value.has("image") || s.value.has("build") || s.value.has("extends") {
+	for _, s := range m.Value.Keys {
+		if s.Value.Has("image") || s.Value.Has("build") || s.Value.Has("extends") {
 			return true
 		}
 	}
@@ -38,30 +42,30 @@ func readCompose(r *reading) error {
 	if r.syntax != nil {
 		return r.refuse(r.main, r.syntax)
 	}
-	if len(r.docs) != 1 || r.docs[0].kind != isTable {
+	if len(r.docs) != 1 || r.docs[0].Kind != tree.Table {
 		return &Error{At: Position{File: r.in.Name}, Text: "a Compose file is one table"}
 	}
 	root := r.root(r.addFile(r.main), r.docs[0])
 	root.onlyOrExtension("version", "name", "include", "services", "models", "networks", "volumes", "secrets", "configs")
 	if inc := root.member("include"); inc.n != nil {
-		r.note(inc.f, inc.n.start, inc.path, "name the files as inputs of their own", "other files are included, and not read")
+		r.note(inc.f, inc.n.Start, inc.path, "name the files as inputs of their own", "other files are included, and not read")
 	}
 	for _, s := range root.member("services").members() {
 		s.service()
 	}
 	if m := root.member("models"); m.n != nil {
-		r.note(m.f, m.n.start, m.path, "", "models are artifacts, and left out")
+		r.note(m.f, m.n.Start, m.path, "", "models are artifacts, and left out")
 	}
 	return nil
 }
 
 // onlyOrExtension is only, and lets the fields pass that begin with "x-".
 func (s spot) onlyOrExtension(known ...string) {
-	if s.n.kind != isTable {
+	if s.n.Kind != tree.Table {
 		return
 	}
-	for i := range s.n.keys {
-		if name := s.n.keys[i].name; strings.HasPrefix(name, "x-") {
+	for i := range s.n.Keys {
+		if name := s.n.Keys[i].Name; strings.HasPrefix(name, "x-") {
 			known = append(known, name)
 		}
 	}
@@ -71,8 +75,8 @@ func (s spot) onlyOrExtension(known ...string) {
 // service reads a service. The image of one that is built is what its result is
 // called, and nothing to be fetched.
 func (s spot) service() {
-	if s.n.kind != isTable {
-		s.fail("", "this is %v and should be a service", s.n.kind)
+	if s.n.Kind != tree.Table {
+		s.fail("", "this is %v and should be a service", s.n.Kind)
 		return
 	}
 	s.onlyOrExtension(strings.Fields(composeFields)...)
@@ -80,9 +84,9 @@ func (s spot) service() {
 	if build.n == nil {
 		s.member("image").composeImage("")
 	} else {
-		s.r.note(build.f, build.n.start, build.path, "name its Dockerfile as an input", "the image is built, and what it is built from is not read")
+		s.r.note(build.f, build.n.Start, build.path, "name its Dockerfile as an input", "the image is built, and what it is built from is not read")
 		for _, c := range build.member("additional_contexts").contexts() {
-			if strings.HasPrefix(c.n.text, "docker-image://") {
+			if strings.HasPrefix(c.n.Text, "docker-image://") {
 				c.composeImage("docker-image://")
 			}
 		}
@@ -104,16 +108,16 @@ func (s spot) composeImage(before string) {
 	if s.n == nil {
 		return
 	}
-	if s.n.kind != isString {
-		s.fail("", "this is %v and should be an image", s.n.kind)
+	if s.n.Kind != tree.String {
+		s.fail("", "this is %v and should be an image", s.n.Kind)
 		return
 	}
-	text, err := expand(strings.TrimPrefix(strings.TrimRight(s.n.text, "\n"), before), '$', func(string) (string, bool) { return "", false })
+	text, err := expand(strings.TrimPrefix(strings.TrimRight(s.n.Text, "\n"), before), '$', func(string) (string, bool) { return "", false })
 	if err == nil && text != "" {
 		err = checkRef(text)
 	}
 	if err != nil {
-		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.start), Field: s.path, Text: "this is no image", Err: err, Hint: composeHint(s.n.text)})
+		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.Start), Field: s.path, Text: "this is no image", Err: err, Hint: composeHint(s.n.Text)})
 		return
 	}
 	if text == "" {
@@ -121,7 +125,7 @@ func (s spot) composeImage(before string) {
 	}
 	p := part{role: wholeRef, f: s.f, n: s.n, before: before}
 	if before == "" {
-		p.before, p.after = aroundDefault(s.n.text, text)
+		p.before, p.after = aroundDefault(s.n.Text, text)
 	}
 	s.r.add(text, s.path, p)
 }

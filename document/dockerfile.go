@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // instructions are those that a Dockerfile may have.
@@ -16,7 +18,7 @@ func isDockerfile(r *reading) bool {
 	}
 	base := strings.ToLower(path.Base(r.in.Name))
 	named := base == "dockerfile" || base == "containerfile" || strings.HasPrefix(base, "dockerfile.") || strings.HasSuffix(base, ".dockerfile")
-	if r.syntax == nil && len(r.docs) > 0 && r.docs[0].kind != isString {
+	if r.syntax == nil && len(r.docs) > 0 && r.docs[0].Kind != tree.String {
 		return false
 	}
 	all := dockerLines(r.main)
@@ -46,7 +48,7 @@ type dockerfile struct {
 // A buildArg is the default of an ARG.
 type buildArg struct {
 	value string
-	at    *node // nil where the text is not just the value
+	at    *tree.Node // nil where the text is not just the value
 }
 
 // readDockerfile reads the images that a Dockerfile builds from.
@@ -91,7 +93,7 @@ func (d *dockerfile) arg(i instruction) {
 		at := w.sub(len(name) + 1)
 		if len(value) > 1 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
 			value = value[1 : len(value)-1]
-			at = &node{kind: isString, style: bare, text: value, start: at.start + 1, end: max(at.end-1, 0)}
+			at = &tree.Node{Kind: tree.String, Style: tree.Bare, Text: value, Start: at.Start + 1, End: max(at.End-1, 0)}
 		}
 		if strings.ContainsAny(value, `$\"'`) {
 			at = nil
@@ -136,7 +138,7 @@ func (d *dockerfile) from(i instruction) {
 	if strings.EqualFold(text, "scratch") || slices.Contains(d.stages, strings.ToLower(text)) {
 		return
 	}
-	d.image(&node{text: text, start: w.start}, field, d.fromPart(w, text))
+	d.image(&tree.Node{Text: text, Start: w.start}, field, d.fromPart(w, text))
 }
 
 // fromPart returns where the image of a FROM is written: in the default of the
@@ -182,7 +184,7 @@ func (d *dockerfile) mounts(i instruction) {
 		at := len(w.text) - len(options)
 		for option := range strings.SplitSeq(options, ",") {
 			if from, ok := strings.CutPrefix(option, "from="); ok {
-				d.stageOrImage(w.sub(at+len("from=")).cut(len(from)), "RUN --mount from")
+				d.stageOrImage(cut(w.sub(at+len("from=")), len(from)), "RUN --mount from")
 			}
 			at += len(option) + 1
 		}
@@ -190,22 +192,22 @@ func (d *dockerfile) mounts(i instruction) {
 }
 
 // stageOrImage adds the image that a name means which may be a stage's.
-func (d *dockerfile) stageOrImage(n *node, field string) {
-	if _, err := strconv.Atoi(n.text); err == nil || slices.Contains(d.stages, strings.ToLower(n.text)) || n.text == "scratch" {
+func (d *dockerfile) stageOrImage(n *tree.Node, field string) {
+	if _, err := strconv.Atoi(n.Text); err == nil || slices.Contains(d.stages, strings.ToLower(n.Text)) || n.Text == "scratch" {
 		return
 	}
-	if strings.Contains(n.text, "$") {
-		d.r.fail(d.f, n.start, field, "use a stage of its own: FROM "+n.text+" AS name", "variables are not expanded here")
+	if strings.Contains(n.Text, "$") {
+		d.r.fail(d.f, n.Start, field, "use a stage of its own: FROM "+n.Text+" AS name", "variables are not expanded here")
 		return
 	}
 	d.image(n, field, part{role: wholeRef, f: d.f, n: n})
 }
 
 // image adds an image.
-func (d *dockerfile) image(n *node, field string, p part) {
-	if err := checkRef(n.text); err != nil {
-		d.r.errs = append(d.r.errs, &Error{At: d.f.at(n.start), Field: field, Text: "this is no image", Err: err})
+func (d *dockerfile) image(n *tree.Node, field string, p part) {
+	if err := checkRef(n.Text); err != nil {
+		d.r.errs = append(d.r.errs, &Error{At: d.f.at(n.Start), Field: field, Text: "this is no image", Err: err})
 		return
 	}
-	d.r.add(n.text, field, p).At = d.f.at(n.start)
+	d.r.add(n.Text, field, p).At = d.f.at(n.Start)
 }

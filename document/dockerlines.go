@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // An instruction is a line of a Dockerfile, with those that continue it.
@@ -21,23 +23,23 @@ type word struct {
 }
 
 // node returns the word as a scalar.
-func (w word) node() *node { return w.sub(0) }
+func (w word) node() *tree.Node { return w.sub(0) }
 
 // sub returns the word from a byte on, as a scalar.
-func (w word) sub(from int) *node {
-	n := &node{kind: isString, style: bare, text: w.text[from:], start: w.start + from}
+func (w word) sub(from int) *tree.Node {
+	n := &tree.Node{Kind: tree.String, Style: tree.Bare, Text: w.text[from:], Start: w.start + from}
 	if w.whole {
-		n.end = w.start + len(w.text)
+		n.End = w.start + len(w.text)
 	}
 	return n
 }
 
 // cut returns the beginning of a bare scalar.
-func (n *node) cut(size int) *node {
+func cut(n *tree.Node, size int) *tree.Node {
 	short := *n
-	short.text = n.text[:size]
-	if n.end > 0 {
-		short.end = n.start + size
+	short.Text = n.Text[:size]
+	if n.End > 0 {
+		short.End = n.Start + size
 	}
 	return &short
 }
@@ -45,7 +47,7 @@ func (n *node) cut(size int) *node {
 // dockerText is a Dockerfile, split into instructions.
 type dockerText struct {
 	escape byte
-	syntax *node // the image of the directive; nil for none
+	syntax *tree.Node // the image of the directive; nil for none
 	list   []instruction
 }
 
@@ -53,8 +55,8 @@ type dockerText struct {
 func dockerLines(f *file) dockerText {
 	t := dockerText{escape: '\\'}
 	at := 0
-	if bytes.HasPrefix(f.data, utf8BOM) {
-		at = len(utf8BOM)
+	if bytes.HasPrefix(f.data, []byte(tree.BOM)) {
+		at = len(tree.BOM)
 	}
 	at = t.directives(f, at)
 	for at < len(f.data) {
@@ -89,7 +91,7 @@ func (t *dockerText) directives(f *file, at int) int {
 			t.escape = value[0]
 		case key == "syntax" && value != "" && t.syntax == nil:
 			start := at + bytes.LastIndex(f.data[at:end], []byte(value))
-			t.syntax = &node{kind: isString, style: bare, text: value, start: start, end: start + len(value)}
+			t.syntax = &tree.Node{Kind: tree.String, Style: tree.Bare, Text: value, Start: start, End: start + len(value)}
 		}
 		at = min(end+1, len(f.data))
 	}

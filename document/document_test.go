@@ -160,7 +160,7 @@ func TestRefused(t *testing.T) {
 		"template line":  {"{{- if .Values.x }}\napiVersion: v1\nkind: Pod\n{{- end }}\n", "x.yaml:1: ", renderFirst},
 		"quoted template": {pod + `image: "{{ .Values.image }}:1"` + "\n",
 			`x.yaml:5: spec.containers[0].image: "{{ .Values.image }}:1" is a template`, renderFirst},
-		"key twice":     {pod + "image: a\n    image: b\n", `x.yaml:6: the key "image" is here twice`, ""},
+		"key twice":     {pod + "image: a\n    image: b\n", `x.yaml:6: key "image" is here twice, first in line 5`, ""},
 		"no reference":  {pod + "image: 'a b'\n", "x.yaml:5: spec.containers[0].image: this is no image: invalid reference", ""},
 		"number":        {pod + "image: 17\n", "x.yaml:5: spec.containers[0].image: this is a number", ""},
 		"no list":       {"apiVersion: v1\nkind: Pod\nspec: {containers: a}\n", "x.yaml:3: spec.containers: this is a string and should be a list", ""},

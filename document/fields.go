@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // A FieldRule says where references are that a kind does not know by itself: in
@@ -62,7 +64,7 @@ func ParseFields(name string, data []byte) ([]FieldRule, error) {
 	if err != nil {
 		return nil, r.refuse(f, err)
 	}
-	if len(docs) != 1 || docs[0].kind != isTable || !docs[0].has("fields") {
+	if len(docs) != 1 || docs[0].Kind != tree.Table || !docs[0].Has("fields") {
 		return nil, &Error{At: Position{File: name}, Text: "a file of field rules has one list, at the key fields"}
 	}
 	root := r.root(f, docs[0])
@@ -81,8 +83,8 @@ func (s spot) fieldRule() FieldRule {
 		known = append(known, p.name)
 	}
 	for _, m := range s.members() {
-		if m.n.kind != isString || m.n.text == "" {
-			m.fail("", "this is %v and should be a string", m.n.kind)
+		if m.n.Kind != tree.String || m.n.Text == "" {
+			m.fail("", "this is %v and should be a string", m.n.Kind)
 		}
 	}
 	s.only(known...)
@@ -188,7 +190,7 @@ func (s spot) follow(steps []step, visit func(spot)) {
 		s.follow(rest, visit)
 	}
 	switch {
-	case s.n.kind == isTable && (first.deep || !first.list):
+	case s.n.Kind == tree.Table && (first.deep || !first.list):
 		for _, m := range s.members() {
 			switch {
 			case first.deep:
@@ -197,7 +199,7 @@ func (s spot) follow(steps []step, visit func(spot)) {
 				m.follow(rest, visit)
 			}
 		}
-	case s.n.kind == isList && (first.deep || first.list):
+	case s.n.Kind == tree.List && (first.deep || first.list):
 		for i, item := range s.items() {
 			switch {
 			case first.deep:
@@ -220,7 +222,7 @@ func (r *reading) rules(s spot, apiVersion, kind string) {
 			case len(rule.parts) > 0:
 				at.joined(rule.parts)
 			case r.seen[mention{at.n, at.path}]:
-			case at.n.kind < isList && at.n.kind != isNull:
+			case at.n.Kind < tree.List && at.n.Kind != tree.Null:
 				at.image()
 			}
 		})
@@ -235,7 +237,7 @@ func (rule FieldRule) version(apiVersion string) bool {
 // joined adds the image whose parts are in a table, nothing where the table has
 // no name of one.
 func (s spot) joined(rules []partRule) *site {
-	if s.n.kind != isTable {
+	if s.n.Kind != tree.Table {
 		return nil
 	}
 	var parts []part
@@ -243,7 +245,7 @@ func (s spot) joined(rules []partRule) *site {
 	suffix, named := "", false
 	for _, p := range rules {
 		at := s.down(p.keys...)
-		if at.n == nil || at.n.kind == isTable || at.n.kind == isList {
+		if at.n == nil || at.n.Kind == tree.Table || at.n.Kind == tree.List {
 			continue
 		}
 		text, ok := at.word()
@@ -285,17 +287,17 @@ func joint(r role, text string) string {
 // one where everybody writes it as the document does.
 func (s spot) word() (string, bool) {
 	switch {
-	case strings.Contains(s.n.text, "{{"):
-		s.fail(renderFirst, "%q is a template", s.n.text)
+	case strings.Contains(s.n.Text, "{{"):
+		s.fail(renderFirst, "%q is a template", s.n.Text)
 		return "", false
-	case s.n.kind == isString:
-		return strings.TrimRight(s.n.text, "\n"), true
-	case s.n.kind == isNumber:
-		if n, err := strconv.ParseFloat(s.n.text, 64); err == nil && fmt.Sprint(n) == s.n.text {
-			return s.n.text, true
+	case s.n.Kind == tree.String:
+		return strings.TrimRight(s.n.Text, "\n"), true
+	case s.n.Kind == tree.Number:
+		if n, err := strconv.ParseFloat(s.n.Text, 64); err == nil && fmt.Sprint(n) == s.n.Text {
+			return s.n.Text, true
 		}
 	}
-	s.fail("put quotes around it", "%s is %v, which is not always written in the same way", s.n.text, s.n.kind)
+	s.fail("put quotes around it", "%s is %v, which is not always written in the same way", s.n.Text, s.n.Kind)
 	return "", false
 }
 

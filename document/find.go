@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -42,17 +43,17 @@ func ParseFind(list string) (Find, error) {
 // maybe adds the image that a string names, if it turns out to be one. before
 // is what stands before it.
 func (s spot) maybe(before string) {
-	if s.n == nil || s.n.kind != isString {
+	if s.n == nil || s.n.Kind != tree.String {
 		return
 	}
-	text := strings.TrimRight(s.n.text, "\n")
+	text := strings.TrimRight(s.n.Text, "\n")
 	r, err := ref.Parse(strings.TrimPrefix(text, before))
 	if err != nil {
 		return
 	}
 	p := part{role: wholeRef, f: s.f, n: s.n, before: before}
-	if s.n.style != literal && s.n.style != folded {
-		p.after = s.n.text[len(text):]
+	if s.n.Style != tree.Literal && s.n.Style != tree.Folded {
+		p.after = s.n.Text[len(text):]
 	}
 	site := s.r.add(text[len(before):], s.path, p)
 	site.doubtful = !unmistakable(site.Ref, r)
@@ -96,7 +97,7 @@ func (r *reading) findContainer(c spot) {
 		for _, list := range []string{"command", "args"} {
 			for _, a := range c.member(list).items() {
 				before := ""
-				if flag, _, ok := strings.Cut(a.n.text, "="); ok && strings.HasPrefix(flag, "-") {
+				if flag, _, ok := strings.Cut(a.n.Text, "="); ok && strings.HasPrefix(flag, "-") {
 					before = flag + "="
 				}
 				a.maybe(before)
@@ -117,7 +118,7 @@ func (r *reading) findAnnotations(s spot) {
 
 // tableMembers is members without an error for what is no table.
 func (s spot) tableMembers() []spot {
-	if s.n == nil || s.n.kind != isTable {
+	if s.n == nil || s.n.Kind != tree.Table {
 		return nil
 	}
 	return s.members()
@@ -126,18 +127,18 @@ func (s spot) tableMembers() []spot {
 // suspects notes strings of a custom resource that are references by their
 // looks and that none of the given sites is.
 func (r *reading) suspects(s spot, sites []*site) {
-	named := map[*node]bool{}
+	named := map[*tree.Node]bool{}
 	for _, site := range sites {
 		for _, p := range site.parts {
 			named[p.n] = true
 		}
 	}
 	s.follow([]step{{deep: true}}, func(at spot) {
-		if at.n.kind != isString || named[at.n] || strings.HasPrefix(at.path, s.below("status")) || strings.HasPrefix(at.path, s.below("metadata")) {
+		if at.n.Kind != tree.String || named[at.n] || strings.HasPrefix(at.path, s.below("status")) || strings.HasPrefix(at.path, s.below("metadata")) {
 			return
 		}
-		if x, err := ref.Parse(at.n.text); err == nil && unmistakable(at.n.text, x) {
-			r.note(at.f, at.n.start, at.path, "name the field in a file for --fields", "%s looks like an image and is left out", at.n.text)
+		if x, err := ref.Parse(at.n.Text); err == nil && unmistakable(at.n.Text, x) {
+			r.note(at.f, at.n.Start, at.path, "name the field in a file for --fields", "%s looks like an image and is left out", at.n.Text)
 		}
 	})
 }

@@ -79,8 +79,8 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		if docs, err := parseJSON([]byte(text)); err == nil {
 			for _, n := range docs {
-				if n.start < 0 || n.end > len(text) || n.start >= n.end {
-					t.Fatalf("a value at %d to %d", n.start, n.end)
+				if n.Start < 0 || n.End > len(text) || n.Start >= n.End {
+					t.Fatalf("a value at %d to %d", n.Start, n.End)
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package document
 import (
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -12,18 +13,18 @@ import (
 // or a regular expression between slashes that matches somewhere in the tag.
 
 func isImageSyncer(r *reading) bool {
-	return r.anyDoc(func(n *node) bool {
-		if m := n.find("images"); m != nil && m.value.kind == isTable && !n.has("apiVersion") && !n.has("kind") {
-			return len(n.keys) == 1 || len(n.keys) == 2 && n.has("auth")
+	return r.anyDoc(func(n *tree.Node) bool {
+		if m := n.Find("images"); m != nil && m.Value.Kind == tree.Table && !n.Has("apiVersion") && !n.Has("kind") {
+			return len(n.Keys) == 1 || len(n.Keys) == 2 && n.Has("auth")
 		}
-		for i := range n.keys {
-			m := &n.keys[i]
-			targets := m.value.kind == isString || m.value.kind == isList
-			if !targets || !strings.Contains(m.name, "/") || !isSyncSource(m.name) {
+		for i := range n.Keys {
+			m := &n.Keys[i]
+			targets := m.Value.Kind == tree.String || m.Value.Kind == tree.List
+			if !targets || !strings.Contains(m.Name, "/") || !isSyncSource(m.Name) {
 				return false
 			}
 		}
-		return len(n.keys) > 0
+		return len(n.Keys) > 0
 	})
 }
 
@@ -53,13 +54,13 @@ func readImageSyncer(r *reading) error {
 	for _, doc := range r.docs {
 		root := r.root(r.main, doc)
 		images := root
-		if m := root.member("images"); m.n != nil && m.n.kind == isTable {
+		if m := root.member("images"); m.n != nil && m.n.Kind == tree.Table {
 			images = m
 			root.only("auth", "images")
 			root.syncAccess()
 		}
 		for i, m := range images.members() {
-			m.imageSyncer(images.n.keys[i].name)
+			m.imageSyncer(images.n.Keys[i].Name)
 		}
 	}
 	return nil
@@ -71,10 +72,10 @@ func (s spot) syncAccess() {
 	for i, a := range auth.members() {
 		a.only("username", "password", "insecure")
 		access := Access{
-			Registry: auth.n.keys[i].name, Username: a.str("username"), Password: Secret(a.str("password")), At: a.f.at(a.n.start),
+			Registry: auth.n.Keys[i].Name, Username: a.str("username"), Password: Secret(a.str("password")), At: a.f.at(a.n.Start),
 		}
 		if insecure := a.member("insecure"); insecure.n != nil {
-			access.PlainHTTP = insecure.n.text == "true"
+			access.PlainHTTP = insecure.n.Text == "true"
 		}
 		if strings.Contains(access.Username+string(access.Password), "$") {
 			a.fail("use --authfile", "variables of the environment are not supported")
@@ -86,7 +87,7 @@ func (s spot) syncAccess() {
 // imageSyncer reads the targets of a source.
 func (s spot) imageSyncer(source string) {
 	targets := []spot{s}
-	if s.n.kind == isList {
+	if s.n.Kind == tree.List {
 		if targets = s.items(); len(targets) == 0 {
 			s.fail("", "there is no target")
 		}

@@ -1,6 +1,10 @@
 package document
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
+)
 
 // Lock files: imgpkg's ImagesLock and BundleLock (carvel-dev/imgpkg,
 // pkg/imgpkg/lockconfig), whose images have digests, and the Images.lock of
@@ -8,12 +12,14 @@ import "strings"
 // lists the digests beside the image.
 
 func isLock(r *reading) bool {
-	return r.anyDoc(func(n *node) bool {
-		return strings.HasPrefix(n.str("apiVersion"), "imgpkg.carvel.dev/") || isHelmLock(n)
+	return r.anyDoc(func(n *tree.Node) bool {
+		return strings.HasPrefix(n.Str("apiVersion"), "imgpkg.carvel.dev/") || isHelmLock(n)
 	})
 }
 
-func isHelmLock(n *node) bool { return n.str("apiVersion") == "v0" && n.str("kind") == "ImagesLock" }
+func isHelmLock(n *tree.Node) bool {
+	return n.Str("apiVersion") == "v0" && n.Str("kind") == "ImagesLock"
+}
 
 func readLock(r *reading) error {
 	if r.syntax != nil {

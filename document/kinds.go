@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // A Kind is what an input is: the format that it is read as.
@@ -148,6 +150,6 @@ func joinKinds(kinds []Kind) string {
 
 // anyDoc reports whether one of the documents of the input is a table that a
 // function accepts.
-func (r *reading) anyDoc(is func(*node) bool) bool {
-	return slices.ContainsFunc(r.docs, func(n *node) bool { return n.kind == isTable && is(n) })
+func (r *reading) anyDoc(is func(*tree.Node) bool) bool {
+	return slices.ContainsFunc(r.docs, func(n *tree.Node) bool { return n.Kind == tree.Table && is(n) })
 }

@@ -3,13 +3,15 @@ package document
 import (
 	"slices"
 	"strings"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // An object is a Kubernetes object that sites belong to.
 type object struct{ at spot }
 
 func isKubernetes(r *reading) bool {
-	return r.anyDoc(func(n *node) bool { return n.str("apiVersion") != "" && n.str("kind") != "" })
+	return r.anyDoc(func(n *tree.Node) bool { return n.Str("apiVersion") != "" && n.Str("kind") != "" })
 }
 
 // readKubernetes reads a stream of Kubernetes objects.
@@ -20,8 +22,8 @@ func readKubernetes(r *reading) error {
 	f := r.addFile(r.main)
 	for _, doc := range r.docs {
 		root := r.root(f, doc)
-		if doc.kind != isTable {
-			root.fail("", "this is %v and should be a Kubernetes object", doc.kind)
+		if doc.Kind != tree.Table {
+			root.fail("", "this is %v and should be a Kubernetes object", doc.Kind)
 			continue
 		}
 		r.object(root, "", "")
@@ -69,7 +71,7 @@ func (r *reading) object(s spot, apiVersion, kind string) {
 		s.fail("", "this is no Kubernetes object: it has no apiVersion and kind")
 		return
 	}
-	if elements, ok := strings.CutSuffix(kind, "List"); ok && s.n.has("items") {
+	if elements, ok := strings.CutSuffix(kind, "List"); ok && s.n.Has("items") {
 		if elements == "" {
 			apiVersion = ""
 		}

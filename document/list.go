@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -74,7 +75,7 @@ func readPlainList(r *reading) error {
 
 // listed adds the image of a line.
 func (r *reading) listed(f *file, start int, l listLine) {
-	n := &node{kind: isString, style: bare, text: l.source, start: start, end: start + len(l.source)}
+	n := &tree.Node{Kind: tree.String, Style: tree.Bare, Text: l.source, Start: start, End: start + len(l.source)}
 	if strings.ContainsAny(l.target, " \t=") {
 		r.fail(f, start, "", "", "a line is SRC, SRC=DST or SRC DST, and then perhaps a # comment")
 		return
@@ -97,7 +98,7 @@ func readStored(r *reading) error {
 	}
 	f := r.addFile(r.main)
 	for i, name := range r.in.Images {
-		at := spot{r, f, &node{kind: isString, text: name}, fmt.Sprintf("images[%d]", i)}
+		at := spot{r, f, &tree.Node{Kind: tree.String, Text: name}, fmt.Sprintf("images[%d]", i)}
 		if s := at.image(); s != nil {
 			s.At = Position{File: r.in.Name} // it has no lines
 			s.pinned = "an archive has its images under their original names; it is not rewritten"

@@ -3,6 +3,7 @@ package document
 import (
 	"fmt"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -21,20 +22,20 @@ func ParseMapping(name string, data []byte) (Mapping, error) {
 	if err != nil {
 		return nil, r.refuse(f, err)
 	}
-	if len(docs) != 1 || docs[0].kind != isTable {
+	if len(docs) != 1 || docs[0].Kind != tree.Table {
 		return nil, &Error{At: Position{File: name}, Text: "a relocation mapping is one JSON object of strings"}
 	}
-	m := make(Mapping, len(docs[0].keys))
-	for _, k := range docs[0].keys {
-		if k.value.kind != isString {
-			return nil, &Error{At: f.at(k.value.start), Field: k.name, Text: fmt.Sprintf("this is %v and should be a reference", k.value.kind)}
+	m := make(Mapping, len(docs[0].Keys))
+	for _, k := range docs[0].Keys {
+		if k.Value.Kind != tree.String {
+			return nil, &Error{At: f.at(k.Value.Start), Field: k.Name, Text: fmt.Sprintf("this is %v and should be a reference", k.Value.Kind)}
 		}
-		for _, s := range []string{k.name, k.value.text} {
+		for _, s := range []string{k.Name, k.Value.Text} {
 			if _, err := ref.Parse(s); err != nil {
-				return nil, &Error{At: f.at(k.at), Text: "this is no relocation mapping", Err: err}
+				return nil, &Error{At: f.at(k.At), Text: "this is no relocation mapping", Err: err}
 			}
 		}
-		m[k.name] = k.value.text
+		m[k.Name] = k.Value.Text
 	}
 	return m, nil
 }

@@ -34,7 +34,7 @@ func TestMappingRefused(t *testing.T) {
 		`[]`:                    "m.json: a relocation mapping is one JSON object of strings",
 		`{"a": 1}`:              "m.json:1: a: this is a number and should be a reference",
 		"{\n\"a\": \"b c\"}":    "m.json:2: this is no relocation mapping: ",
-		`{"a": "b", "a": "c"}`:  `m.json:1: the key "a" is here twice`,
+		`{"a": "b", "a": "c"}`:  `m.json:1: key "a" is here twice, first in line 1`,
 		`{"a": "b"} {"a": "b"}`: "m.json: a relocation mapping is one JSON object of strings",
 		`{"a": "b",}`:           "m.json:1: a key in quotes should be here",
 	} {

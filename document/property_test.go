@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/entrepot/entrepot/ref"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/entrepot/entrepot/ref"
 )
 
 // genRef draws references, and names that plain YAML takes for something else.

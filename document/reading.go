@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -16,19 +17,19 @@ type file struct {
 	name string // for messages
 	path string // for output
 	data []byte
-	text lineIndex
+	text tree.Lines
 	// in is the archive inside of the input that the file is in, and holds what
 	// it is, where it is one itself; nil otherwise.
 	in, holds *packed
 }
 
 func newFile(name, path string, data []byte) *file {
-	return &file{name: name, path: path, data: data, text: newLineIndex(data)}
+	return &file{name: name, path: path, data: data, text: tree.NewLines(data)}
 }
 
 // at returns the position of a byte.
 func (f *file) at(offset int) Position {
-	line, column := f.text.at(offset)
+	line, column := f.text.At(offset)
 	return Position{File: f.name, Line: line, Column: column}
 }
 
@@ -41,7 +42,7 @@ type reading struct {
 	// main is the file that was parsed in order to recognise the kind, and docs
 	// what it holds; nil where it is neither YAML nor JSON, and syntax is why.
 	main   *file
-	docs   []*node
+	docs   []*tree.Node
 	syntax error
 	// archive is what the archive holds, once it was looked into.
 	archive *contents
@@ -54,7 +55,7 @@ type reading struct {
 
 // A mention is a scalar and the path by which it was reached.
 type mention struct {
-	n     *node
+	n     *tree.Node
 	field string
 }
 
@@ -79,23 +80,23 @@ func (r *reading) addFile(f *file) *file {
 type spot struct {
 	r    *reading
 	f    *file
-	n    *node // nil where there is nothing
+	n    *tree.Node // nil where there is nothing
 	path string
 }
 
-func (r *reading) root(f *file, n *node) spot { return spot{r, f, n, ""} }
+func (r *reading) root(f *file, n *tree.Node) spot { return spot{r, f, n, ""} }
 
 // fail notes an error at a spot.
 func (s spot) fail(hint, format string, args ...any) {
-	s.r.fail(s.f, s.n.start, s.path, hint, format, args...)
+	s.r.fail(s.f, s.n.Start, s.path, hint, format, args...)
 }
 
 // member returns what a table has at a key; a spot without a node where it has
 // nothing, or null, there.
 func (s spot) member(key string) spot {
 	out := spot{s.r, s.f, nil, join(s.path, key)}
-	if m := s.n.find(key); m != nil && m.value.kind != isNull {
-		out.n = m.value
+	if m := s.n.Find(key); m != nil && m.Value.Kind != tree.Null {
+		out.n = m.Value
 	}
 	return out
 }
@@ -111,10 +112,10 @@ func (s spot) down(keys ...string) spot {
 // str returns the string at a key, "" where there is none.
 func (s spot) str(key string) string {
 	m := s.member(key)
-	if m.n == nil || m.n.kind != isString {
+	if m.n == nil || m.n.Kind != tree.String {
 		return ""
 	}
-	return m.n.text
+	return m.n.Text
 }
 
 // items returns the items of a list. A value of another kind is an error.
@@ -122,12 +123,12 @@ func (s spot) items() []spot {
 	if s.n == nil {
 		return nil
 	}
-	if s.n.kind != isList {
-		s.fail("", "this is %v and should be a list", s.n.kind)
+	if s.n.Kind != tree.List {
+		s.fail("", "this is %v and should be a list", s.n.Kind)
 		return nil
 	}
-	out := make([]spot, 0, len(s.n.items))
-	for i, item := range s.n.items {
+	out := make([]spot, 0, len(s.n.Items))
+	for i, item := range s.n.Items {
 		out = append(out, spot{s.r, s.f, item, fmt.Sprintf("%s[%d]", s.path, i)})
 	}
 	return out
@@ -139,14 +140,14 @@ func (s spot) members() []spot {
 	if s.n == nil {
 		return nil
 	}
-	if s.n.kind != isTable {
-		s.fail("", "this is %v and should be a table of keys and values", s.n.kind)
+	if s.n.Kind != tree.Table {
+		s.fail("", "this is %v and should be a table of keys and values", s.n.Kind)
 		return nil
 	}
-	out := make([]spot, 0, len(s.n.keys))
-	for i := range s.n.keys {
-		m := &s.n.keys[i]
-		out = append(out, spot{s.r, s.f, m.value, join(s.path, m.name)})
+	out := make([]spot, 0, len(s.n.Keys))
+	for i := range s.n.Keys {
+		m := &s.n.Keys[i]
+		out = append(out, spot{s.r, s.f, m.Value, join(s.path, m.Name)})
 	}
 	return out
 }
@@ -154,13 +155,13 @@ func (s spot) members() []spot {
 // only refuses the keys of a table that are none of those named. It is for
 // kinds with a closed schema.
 func (s spot) only(known ...string) {
-	if s.n == nil || s.n.kind != isTable {
+	if s.n == nil || s.n.Kind != tree.Table {
 		return
 	}
-	for i := range s.n.keys {
-		m := &s.n.keys[i]
-		if !slices.Contains(known, m.name) {
-			s.r.fail(s.f, m.at, join(s.path, m.name), "known here: "+strings.Join(known, ", "), "unknown field")
+	for i := range s.n.Keys {
+		m := &s.n.Keys[i]
+		if !slices.Contains(known, m.Name) {
+			s.r.fail(s.f, m.At, join(s.path, m.Name), "known here: "+strings.Join(known, ", "), "unknown field")
 		}
 	}
 }
@@ -199,12 +200,12 @@ func (s spot) image() *site {
 // reference returns the text of a scalar that should be a reference; ok is
 // false where it cannot be one, which is noted.
 func (s spot) reference() (text string, ok bool) {
-	if s.n.kind != isString {
-		s.fail("put quotes around it where it is a name", "this is %v and should be an image", s.n.kind)
+	if s.n.Kind != tree.String {
+		s.fail("put quotes around it where it is a name", "this is %v and should be an image", s.n.Kind)
 		return "", false
 	}
-	text = s.n.text
-	if s.n.style == literal || s.n.style == folded {
+	text = s.n.Text
+	if s.n.Style == tree.Literal || s.n.Style == tree.Folded {
 		text = strings.TrimRight(text, "\n")
 	}
 	if strings.Contains(text, "{{") {
@@ -215,7 +216,7 @@ func (s spot) reference() (text string, ok bool) {
 		return "", true
 	}
 	if _, err := ref.Parse(text); err != nil {
-		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.start), Field: s.path, Text: "this is no image", Err: err})
+		s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.Start), Field: s.path, Text: "this is no image", Err: err})
 		return "", false
 	}
 	return text, true
@@ -241,8 +242,8 @@ func (r *reading) add(text, field string, parts ...part) *site {
 
 // parse parses a text as what it looks like: JSON where it starts with a
 // bracket and is JSON, YAML otherwise.
-func parse(f *file) ([]*node, error) {
-	start := bytes.TrimLeft(bytes.TrimPrefix(f.data, utf8BOM), " \t\r\n")
+func parse(f *file) ([]*tree.Node, error) {
+	start := bytes.TrimLeft(bytes.TrimPrefix(f.data, []byte(tree.BOM)), " \t\r\n")
 	if len(start) > 0 && (start[0] == '{' || start[0] == '[') {
 		docs, err := parseJSON(f.data)
 		if err == nil {
@@ -262,12 +263,12 @@ func parse(f *file) ([]*node, error) {
 
 // refuse turns why a text cannot be parsed into an error with its place.
 func (r *reading) refuse(f *file, err error) error {
-	bad, ok := errors.AsType[*syntaxError](err)
+	bad, ok := errors.AsType[*tree.Error](err)
 	if !ok {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	e := &Error{At: f.at(bad.offset), Text: bad.text}
-	if bad.template || bytes.Contains(f.data, []byte("{{")) {
+	e := &Error{At: f.at(bad.Offset), Text: bad.Text}
+	if bad.Template || bytes.Contains(f.data, []byte("{{")) {
 		e.Hint = renderFirst
 	}
 	return e

@@ -6,6 +6,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -14,9 +15,9 @@ import (
 // with conditions on their tags.
 
 func isRegsync(r *reading) bool {
-	return r.anyDoc(func(n *node) bool {
-		m := n.find("sync")
-		return m != nil && m.value.kind == isList && !n.has("apiVersion")
+	return r.anyDoc(func(n *tree.Node) bool {
+		m := n.Find("sync")
+		return m != nil && m.Value.Kind == tree.List && !n.Has("apiVersion")
 	})
 }
 
@@ -38,8 +39,8 @@ func readRegsync(r *reading) error {
 	for _, doc := range r.docs {
 		root := r.root(r.main, doc)
 		root.regsyncTop()
-		if v := root.member("version"); v.n != nil && v.n.text != "1" {
-			v.fail("", "version %s is not known", v.n.text)
+		if v := root.member("version"); v.n != nil && v.n.Text != "1" {
+			v.fail("", "version %s is not known", v.n.Text)
 		}
 		for _, c := range root.member("creds").items() {
 			c.regsyncAccess()
@@ -58,8 +59,8 @@ func readRegsync(r *reading) error {
 // known.
 func (s spot) regsyncTop() {
 	known := []string{"version", "creds", "defaults", "sync"}
-	for i := range s.n.keys {
-		if name := s.n.keys[i].name; strings.HasPrefix(name, "x-") {
+	for i := range s.n.Keys {
+		if name := s.n.Keys[i].Name; strings.HasPrefix(name, "x-") {
 			known = append(known, name)
 		}
 	}
@@ -84,16 +85,16 @@ func (s spot) regsync() {
 		return
 	}
 	switch kind := s.member("type"); {
-	case kind.n != nil && kind.n.text == "image":
+	case kind.n != nil && kind.n.Text == "image":
 		s.member("source").listed(source, target)
-	case kind.n != nil && kind.n.text == "repository":
+	case kind.n != nil && kind.n.Text == "repository":
 		if sets, ok := s.regsyncTags(); ok {
 			s.member("source").selector(source, target, sets...)
 		}
-	case kind.n != nil && kind.n.text == "registry":
+	case kind.n != nil && kind.n.Text == "registry":
 		kind.fail("list its repositories", "whole registries are not supported")
 	case kind.n != nil:
-		kind.fail("it is image, repository or registry", "%q is no type", kind.n.text)
+		kind.fail("it is image, repository or registry", "%q is no type", kind.n.Text)
 	default:
 		s.fail("it is image, repository or registry", "the type is missing")
 	}
@@ -184,7 +185,7 @@ func (s spot) regsyncAccess() {
 	s.unused("Entrepot finds it out by itself", tuning...)
 	s.unsupported("give regclient's own configuration with --rules regclient=FILE, or use --authfile and --ca", elsewhere...)
 	a := Access{
-		Registry: s.str("registry"), Username: s.str("user"), Password: Secret(s.str("pass")), At: s.f.at(s.n.start),
+		Registry: s.str("registry"), Username: s.str("user"), Password: Secret(s.str("pass")), At: s.f.at(s.n.Start),
 		Insecure: s.str("tls") == "insecure", PlainHTTP: s.str("tls") == "disabled",
 	}
 	if strings.Contains(a.Registry+a.Username+string(a.Password), "{{") {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -82,13 +83,13 @@ func (s spot) selector(repository, target string, sets ...tagSet) {
 		return
 	}
 	s.r.doc.selectors = append(s.r.doc.selectors, &Selector{
-		Repository: repository, Target: target, At: s.f.at(s.n.start), Field: s.path, Kind: s.r.doc.Kind, sets: sets,
+		Repository: repository, Target: target, At: s.f.at(s.n.Start), Field: s.path, Kind: s.r.doc.Kind, sets: sets,
 	})
 }
 
 // wrong notes an error with a cause.
 func (s spot) wrong(text string, cause error) {
-	s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.start), Field: s.path, Text: text, Err: cause})
+	s.r.errs = append(s.r.errs, &Error{At: s.f.at(s.n.Start), Field: s.path, Text: text, Err: cause})
 }
 
 // pattern compiles the regular expression at a spot; full puts it between ^ and
@@ -121,18 +122,18 @@ func (s spot) text() (string, bool) {
 	switch {
 	case s.n == nil:
 		return "", false
-	case s.n.kind != isString && s.n.kind != isNumber:
-		s.fail("", "this is %v and should be a string", s.n.kind)
+	case s.n.Kind != tree.String && s.n.Kind != tree.Number:
+		s.fail("", "this is %v and should be a string", s.n.Kind)
 		return "", false
 	}
-	return s.n.text, true
+	return s.n.Text, true
 }
 
 // unsupported refuses the fields of a table that other tools know, and that
 // would have to be acted on.
 func (s spot) unsupported(hint string, keys ...string) {
 	for _, key := range keys {
-		if m := s.member(key); m.n != nil && !(m.n.kind == isBool && m.n.text == "false") {
+		if m := s.member(key); m.n != nil && !(m.n.Kind == tree.Bool && m.n.Text == "false") {
 			m.fail(hint, "this is not supported")
 		}
 	}
@@ -142,7 +143,7 @@ func (s spot) unsupported(hint string, keys ...string) {
 func (s spot) unused(why string, keys ...string) {
 	for _, key := range keys {
 		if m := s.member(key); m.n != nil {
-			s.r.note(s.f, m.n.start, m.path, "", "this is not used: %s", why)
+			s.r.note(s.f, m.n.Start, m.path, "", "this is not used: %s", why)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/entrepot/entrepot/internal/tree"
 	"github.com/entrepot/entrepot/ref"
 )
 
@@ -25,13 +26,13 @@ const (
 type part struct {
 	role role
 	f    *file
-	n    *node
+	n    *tree.Node
 	// before and after are what stands around the reference in the scalar, as
 	// "--image=" does; they stay.
 	before, after string
 }
 
-func (p part) start() int { return p.n.start }
+func (p part) start() int { return p.n.Start }
 
 // A site is a mention of an image, and how it is written.
 type site struct {
@@ -52,17 +53,17 @@ type site struct {
 // set adds the edit that gives a part another value.
 func (s *site) set(p part, value string, edits map[*file][]edit) error {
 	value = p.before + value + p.after
-	if value == p.n.text {
+	if value == p.n.Text {
 		return nil
 	}
-	if p.n.end == 0 {
+	if p.n.End == 0 {
 		return s.refuse("the value is written in several lines: write it in one")
 	}
 	text, err := scalarText(p.n, value)
 	if err != nil {
 		return s.refuse(err.Error())
 	}
-	edits[p.f] = append(edits[p.f], edit{start: p.n.start, end: p.n.end, text: text, field: s.Field})
+	edits[p.f] = append(edits[p.f], edit{start: p.n.Start, end: p.n.End, text: text, field: s.Field})
 	return nil
 }
 
@@ -116,9 +117,9 @@ func (s *site) split(target string) ([]string, error) {
 			values[i] = names[p.role]
 		case tag:
 			switch {
-			case isDigest(p.n.text) && to.Digest != "":
+			case isDigest(p.n.Text) && to.Digest != "":
 				values[i], digested, tagged = string(to.Digest), true, true
-			case to.Tag == s.impliedTag && p.n.text == "":
+			case to.Tag == s.impliedTag && p.n.Text == "":
 				tagged = true
 			case to.Tag != "":
 				values[i], tagged = to.Tag, true
@@ -145,7 +146,7 @@ func (s *site) splitComplete(to ref.Ref, names map[role]string, tagged, digested
 		return errors.New("there is no field for the digest")
 	case to.Tag != "" && !tagged && !(to.Digest != "" || to.Tag == s.impliedTag || to.Tag == "latest" && s.part(tag) == nil):
 		return errors.New("there is no field for the tag")
-	case to.Tag == "" && to.Digest == "" && s.part(tag) != nil && s.part(tag).n.text != "":
+	case to.Tag == "" && to.Digest == "" && s.part(tag) != nil && s.part(tag).n.Text != "":
 		return errors.New("it has no tag, and the field of the tag would be empty")
 	}
 	return nil
@@ -155,8 +156,8 @@ func (s *site) splitComplete(to ref.Ref, names map[role]string, tagged, digested
 func (s *site) splitName(n ref.Name) map[role]string {
 	out := map[role]string{}
 	rest := n.String()
-	if p := s.part(registry); p != nil && p.n.text != "" {
-		if s.part(repository) == nil && s.part(imageName) != nil || s.part(repository) != nil || strings.Contains(p.n.text, "/") {
+	if p := s.part(registry); p != nil && p.n.Text != "" {
+		if s.part(repository) == nil && s.part(imageName) != nil || s.part(repository) != nil || strings.Contains(p.n.Text, "/") {
 			out[registry], rest = n.Host, n.Path
 		}
 	}

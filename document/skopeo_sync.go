@@ -1,6 +1,10 @@
 package document
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/entrepot/entrepot/internal/tree"
+)
 
 // The YAML of `skopeo sync --src yaml` (containers/skopeo, cmd/skopeo/sync.go):
 // a table of registries, each with images by tags and digests (none: all tags),
@@ -11,16 +15,16 @@ var skopeoLists = []string{"images", "images-by-tag-regex", "images-by-semver"}
 
 // isSkopeoSync reports whether all top keys hold lists of images.
 func isSkopeoSync(r *reading) bool {
-	return r.anyDoc(func(n *node) bool {
-		for _, m := range n.keys {
+	return r.anyDoc(func(n *tree.Node) bool {
+		for _, m := range n.Keys {
 			if !slices.ContainsFunc(skopeoLists, func(key string) bool {
-				v := m.value.find(key)
-				return v != nil && (v.value.kind == isTable || v.value.kind == isNull)
+				v := m.Value.Find(key)
+				return v != nil && (v.Value.Kind == tree.Table || v.Value.Kind == tree.Null)
 			}) {
 				return false
 			}
 		}
-		return len(n.keys) > 0
+		return len(n.Keys) > 0
 	})
 }
 
@@ -30,7 +34,7 @@ func readSkopeoSync(r *reading) error {
 	}
 	for _, doc := range r.docs {
 		for i, s := range r.root(r.main, doc).members() {
-			s.skopeoRegistry(doc.keys[i].name)
+			s.skopeoRegistry(doc.Keys[i].Name)
 		}
 	}
 	return nil
@@ -41,9 +45,9 @@ func (s spot) skopeoRegistry(registry string) {
 	s.unsupported("give the certificate with --ca", "cert-dir")
 	images := s.member("images")
 	for i, repo := range images.members() {
-		name := registry + "/" + images.n.keys[i].name
+		name := registry + "/" + images.n.Keys[i].Name
 		refs := repo.items()
-		if repo.n.kind == isNull || repo.n.kind == isList && len(refs) == 0 {
+		if repo.n.Kind == tree.Null || repo.n.Kind == tree.List && len(refs) == 0 {
 			repo.selector(name, "")
 		}
 		for _, one := range refs {
@@ -72,7 +76,7 @@ func (s spot) skopeoBy(key, registry string, set func(spot, string) (tagSet, boo
 			continue
 		}
 		if conditions, ok := set(repo, text); ok {
-			repo.selector(registry+"/"+table.n.keys[i].name, "", conditions)
+			repo.selector(registry+"/"+table.n.Keys[i].Name, "", conditions)
 		}
 	}
 }
@@ -83,13 +87,13 @@ func (s spot) skopeoAccess(registry string) {
 	verify := s.member("tls-verify")
 	a := Access{Registry: registry, Username: c.str("username"), Password: Secret(c.str("password"))}
 	if verify.n != nil {
-		if verify.n.kind != isBool {
-			verify.fail("", "this is %v and should be true or false", verify.n.kind)
+		if verify.n.Kind != tree.Bool {
+			verify.fail("", "this is %v and should be true or false", verify.n.Kind)
 		}
-		a.Insecure = verify.n.text == "false"
+		a.Insecure = verify.n.Text == "false"
 	}
 	if a != (Access{Registry: registry}) {
-		a.At = s.f.at(s.n.start)
+		a.At = s.f.at(s.n.Start)
 		s.r.doc.access = append(s.r.doc.access, a)
 	}
 }

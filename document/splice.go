@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // An edit replaces bytes of a file.
@@ -61,21 +63,21 @@ func conflict(f *file, a, b edit) error {
 
 // scalarText returns how a scalar is written so that it has a value, in the
 // style that it has.
-func scalarText(n *node, value string) (string, error) {
-	switch n.style {
-	case bare:
+func scalarText(n *tree.Node, value string) (string, error) {
+	switch n.Style {
+	case tree.Bare:
 		return value, nil
-	case single:
+	case tree.Single:
 		return "'" + strings.ReplaceAll(value, "'", "''") + "'", nil
-	case double, jsonString:
+	case tree.Double, tree.JSONString:
 		return quote(value), nil
-	case literal, folded:
+	case tree.Literal, tree.Folded:
 		if strings.ContainsAny(value, "\r\n") || value == "" || value != strings.TrimSpace(value) {
 			return "", fmt.Errorf("%q cannot stand in a block scalar", value)
 		}
 		return value, nil
 	}
-	if plainSafe(value, n.flow) {
+	if plainSafe(value, n.Flow) {
 		return value, nil
 	}
 	return quote(value), nil

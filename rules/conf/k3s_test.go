@@ -105,7 +105,7 @@ func TestK3sPlans(t *testing.T) {
 func TestK3sProblems(t *testing.T) {
 	const mirror = "mirrors:\n  quay.io:\n    endpoint: [\"https://m.example.com\"]\n"
 	checkProblems(t, "k3s", "k3s", []problemCase{
-		{"syntax", "mirrors: {", "error f:1:1: did not", true},
+		{"syntax", "mirrors: {", "error f:1:11: did not", true},
 		{"no mapping", "- a\n", "error f:1:1: the document is a list", true},
 		{"endpoint is no list", "mirrors:\n  quay.io:\n    endpoint: https://m.example.com\n", "error f:3:15: endpoint is a string and should be a list", true},
 		{"mirror is no table", "mirrors:\n  quay.io: [https://m.example.com]\n", "error f:2:12: quay.io is a list and should be a table", true},

@@ -41,7 +41,7 @@ func (k *kaniko) flags(f *file) {
 		if text == "" || text[0] == '#' {
 			continue
 		}
-		here := lines.at(lines[i] + strings.Index(line, text))
+		here := lines.at(lines.Lines[i] + strings.Index(line, text))
 		text = unquoted(text)
 		switch {
 		case waiting != "":

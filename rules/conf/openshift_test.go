@@ -129,7 +129,7 @@ func TestOpenShiftPlans(t *testing.T) {
 
 func TestOpenShiftProblems(t *testing.T) {
 	checkProblems(t, "openshift", "openshift", []problemCase{
-		{"syntax", "a: [", "error f:1:1: did not", true},
+		{"syntax", "a: [", "error f:1:5: did not", true},
 		{"no object", "- a\n", "error f:1:1: the document is a list", true},
 		{"no kind", "spec: {}\n", "error f:1:1: the object has no kind", true},
 		{"kind misspelt", "apiVersion: config.openshift.io/v1\nkind: ImageDigestMirrorset\n", `error f:1:1: there is no kind "ImageDigestMirrorset"`, true},

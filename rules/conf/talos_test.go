@@ -99,7 +99,7 @@ func TestTalosFailures(t *testing.T) {
 
 func TestTalosProblems(t *testing.T) {
 	checkProblems(t, "talos", "talos", []problemCase{
-		{"syntax", "machine: {", "error f:1:1: did not", true},
+		{"syntax", "machine: {", "error f:1:11: did not", true},
 		{"no mapping", "- a\n", "error f:1:1: the document is a list", true},
 		{"unknown key", talosMirrors + "      quay.io: {endpoint: [\"https://a.b\"]}\n", `error f:4:17: unknown key "endpoint" in a mirror`, true},
 		{"unknown key beside mirrors", "machine:\n  registries:\n    mirror: {}\n", `error f:3:5: unknown key "mirror" in machine.registries`, true},

@@ -8,13 +8,15 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/entrepot/entrepot/internal/tree"
 )
 
 // parseTOML reads a TOML text into a tree. The error is a *syntaxError.
 func parseTOML(data []byte) (*node, error) {
 	b := tomlBuilder{root: &node{kind: isTable, at: pos{1, 1}}, lines: newLineIndex(data)}
 	if !utf8.Valid(data) {
-		return nil, &syntaxError{at: b.lines.at(invalidUTF8(data)), text: "the text is not UTF-8"}
+		return nil, &syntaxError{at: b.lines.at(tree.InvalidUTF8(data)), text: "the text is not UTF-8"}
 	}
 	if err := tomlDepth(data); err != nil {
 		return nil, err

@@ -75,27 +75,6 @@ const (
 	asInline            // {…}
 )
 
-// A lineIndex finds the line and column of a byte.
-type lineIndex []int // :: line, from 0 → where it starts
-
-func newLineIndex(data []byte) lineIndex {
-	x := lineIndex{0}
-	for i, c := range data {
-		if c == '\n' {
-			x = append(x, i+1)
-		}
-	}
-	return x
-}
-
-func (x lineIndex) at(offset int) pos {
-	i, found := slices.BinarySearch(x, offset)
-	if !found {
-		i--
-	}
-	return pos{i + 1, offset - x[i] + 1}
-}
-
 // A syntaxError is why a text is no tree.
 type syntaxError struct {
 	at   pos

@@ -1,4 +1,4 @@
-package document
+package tree
 
 import (
 	"bytes"
@@ -7,31 +7,37 @@ import (
 	"unicode/utf8"
 )
 
-// parseJSON reads a text of one or several JSON values, one after the other. It
-// is strict: no comments, no comma too many, no key twice. The error is a
-// *syntaxError.
-func parseJSON(data []byte) ([]*node, error) {
+// JSON reads a text of one or several JSON values, one after the other. It is
+// strict: no comments, no comma too many, and unless Lax no key twice. Where Lax
+// finds one, tables at the top of the text are put together, as encoding/json
+// does; lost has an *Error for each. The error is an *Error.
+func JSON(data []byte, o Options) (docs []*Node, lost []*Error, err error) {
 	if !utf8.Valid(data) {
-		return nil, invalid(invalidUTF8(data), "the text is not UTF-8")
+		return nil, nil, invalid(InvalidUTF8(data), "the text is not UTF-8")
 	}
-	p := jsonParser{data: data}
-	if bytes.HasPrefix(data, utf8BOM) {
-		p.i = len(utf8BOM)
+	p := jsonParser{reader: reader{data: data, lines: NewLines(data), opts: o}}
+	if bytes.HasPrefix(data, []byte(BOM)) {
+		p.i = len(BOM)
 	}
-	var docs []*node
 	for p.space(); p.i < len(data); p.space() {
 		n, err := p.value(0)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		docs = append(docs, n)
+		if o.Single {
+			break
+		}
 	}
-	return docs, nil
+	if p.space(); p.i < len(data) {
+		return nil, nil, invalid(p.i, "something follows the value")
+	}
+	return docs, p.lost, nil
 }
 
 type jsonParser struct {
-	data []byte
-	i    int // the next byte
+	reader
+	i int // the next byte
 }
 
 func (p *jsonParser) space() {
@@ -49,48 +55,48 @@ func (p *jsonParser) peek() byte {
 	return 0
 }
 
-func (p *jsonParser) value(depth int) (*node, error) {
+func (p *jsonParser) value(depth int) (*Node, error) {
 	c := p.peek()
-	n := &node{start: p.i, style: jsonString, flow: true, size: 1}
+	n := &Node{Start: p.i, Style: JSONString, Flow: true, Size: 1}
 	var err error
 	switch {
-	case depth > maxDepth:
-		return nil, invalid(p.i, "more than %d lists and objects inside each other", maxDepth)
+	case depth > p.opts.MaxDepth:
+		return nil, invalid(p.i, "more than %d lists and objects inside each other", p.opts.MaxDepth)
 	case c == '{':
-		n.kind = isTable
+		n.Kind = Table
 		err = p.object(n, depth)
 	case c == '[':
-		n.kind = isList
+		n.Kind = List
 		err = p.array(n, depth)
 	case c == '"':
-		n.kind = isString
-		n.text, err = p.str()
+		n.Kind = String
+		n.Text, err = p.str()
 	case c == 0:
 		return nil, invalid(p.i, "the text ends where a value should be")
 	default:
 		err = p.word(n)
 	}
-	n.end = p.i
+	n.End = p.i
 	return n, err
 }
 
 // word reads a number, true, false or null.
-func (p *jsonParser) word(n *node) error {
+func (p *jsonParser) word(n *Node) error {
 	start := p.i
 	for p.i < len(p.data) && bytes.IndexByte([]byte(" \t\r\n,:]}[{\""), p.data[p.i]) < 0 {
 		p.i++
 	}
-	n.text = string(p.data[start:p.i])
-	switch n.text {
+	n.Text = string(p.data[start:p.i])
+	switch n.Text {
 	case "true", "false":
-		n.kind = isBool
+		n.Kind, n.Truth = Bool, n.Text == "true"
 	case "null":
-		n.kind = isNull
+		n.Kind = Null
 	default:
-		if n.text == "" || !json.Valid([]byte(n.text)) {
+		if n.Text == "" || !json.Valid([]byte(n.Text)) {
 			return invalid(start, "unexpected %s", strconv.Quote(string(p.data[start:max(p.i, start+1)])))
 		}
-		n.kind = isNumber
+		n.Kind = Number
 	}
 	return nil
 }
@@ -116,7 +122,7 @@ func (p *jsonParser) str() (string, error) {
 	return "", invalid(start, "the string is not closed")
 }
 
-func (p *jsonParser) array(n *node, depth int) error {
+func (p *jsonParser) array(n *Node, depth int) error {
 	p.i++
 	if p.peek() == ']' {
 		p.i++
@@ -127,8 +133,8 @@ func (p *jsonParser) array(n *node, depth int) error {
 		if err != nil {
 			return err
 		}
-		n.items = append(n.items, item)
-		n.size += item.size
+		n.Items = append(n.Items, item)
+		n.Size += item.Size
 		switch p.peek() {
 		case ',':
 			p.i++
@@ -141,7 +147,7 @@ func (p *jsonParser) array(n *node, depth int) error {
 	}
 }
 
-func (p *jsonParser) object(n *node, depth int) error {
+func (p *jsonParser) object(n *Node, depth int) error {
 	p.i++
 	if p.peek() == '}' {
 		p.i++
@@ -163,7 +169,7 @@ func (p *jsonParser) object(n *node, depth int) error {
 	}
 }
 
-func (p *jsonParser) member(n *node, depth int) error {
+func (p *jsonParser) member(n *Node, depth int) error {
 	if p.peek() != '"' {
 		return invalid(p.i, "a key in quotes should be here")
 	}
@@ -173,8 +179,11 @@ func (p *jsonParser) member(n *node, depth int) error {
 		return err
 	}
 	end := p.i
-	if n.find(name) != nil {
-		return invalid(at, "the key %q is here twice", name)
+	first := n.Find(name)
+	if first != nil {
+		if err := p.twice(at, name, first); err != nil {
+			return err
+		}
 	}
 	if p.peek() != ':' {
 		return invalid(p.i, "a colon should be here")
@@ -184,7 +193,26 @@ func (p *jsonParser) member(n *node, depth int) error {
 	if err != nil {
 		return err
 	}
-	n.size += v.size
-	n.put(member{name: name, at: at, end: end, value: v})
+	n.Size += v.Size
+	m := Member{Name: name, At: at, End: end, Value: v}
+	switch {
+	case first == nil:
+		n.Put(m)
+	case depth == 0 && first.Value.Kind == Table && v.Kind == Table:
+		first.Value.join(v)
+	default:
+		*first = m
+	}
 	return nil
+}
+
+// join puts the members of another table into one; the other's count.
+func (n *Node) join(other *Node) {
+	for _, m := range other.Keys {
+		if old := n.Find(m.Name); old != nil {
+			*old = m
+			continue
+		}
+		n.Put(m)
+	}
 }

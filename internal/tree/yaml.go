@@ -1,4 +1,4 @@
-package document
+package tree
 
 import (
 	"bytes"
@@ -11,20 +11,26 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// parseYAML reads the documents of a YAML text into trees. Documents that hold
-// nothing are left out. The error is a *syntaxError.
+// YAML reads the documents of a YAML text. Documents that hold nothing are left
+// out. With Lax, lost has an *Error for each key that is there twice. The error
+// is an *Error.
 //
 // The library gives the line and the column, in runes, of where a node starts,
 // at its anchor or tag where it has one. Where it ends, what is doubled, and
 // what is a template is found here.
-func parseYAML(data []byte) (docs []*node, err error) {
-	b := yamlBuilder{data: data, lines: newLineIndex(data)}
+func YAML(data []byte, o Options) (docs []*Node, lost []*Error, err error) {
+	b := yamlBuilder{reader: reader{data: data, lines: NewLines(data), opts: o}}
+	docs, err = b.documents()
+	return docs, b.lost, err
+}
+
+func (b *yamlBuilder) documents() (docs []*Node, err error) {
 	if err := b.check(); err != nil {
 		return nil, err
 	}
 	// The byte order mark shifts offsets and no columns.
-	text := bytes.TrimPrefix(data, utf8BOM)
-	b.shift = len(data) - len(text)
+	text := bytes.TrimPrefix(b.data, []byte(BOM))
+	b.shift = len(b.data) - len(text)
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var n yaml.Node
@@ -36,12 +42,12 @@ func parseYAML(data []byte) (docs []*node, err error) {
 		if n.Kind != yaml.DocumentNode || len(n.Content) == 0 {
 			continue
 		}
-		b.made = map[*yaml.Node]*node{}
+		b.made = map[*yaml.Node]*Node{}
 		doc, err := b.node(n.Content[0], 0)
 		if err != nil {
 			return nil, err
 		}
-		if doc.kind != isNull {
+		if doc.Kind != Null {
 			docs = append(docs, doc)
 		}
 	}
@@ -49,13 +55,12 @@ func parseYAML(data []byte) (docs []*node, err error) {
 
 // A yamlBuilder turns the library's nodes into ours.
 type yamlBuilder struct {
-	data  []byte
-	lines lineIndex
+	reader
 	shift int // bytes of the byte order mark
 	// made are the nodes that are there; nil while one is being made.
 	//
 	//	:: the library's → ours
-	made map[*yaml.Node]*node
+	made map[*yaml.Node]*Node
 	// last is the place that was looked up last, from where the next one in its
 	// line is found.
 	last struct{ line, column, offset int }
@@ -65,21 +70,17 @@ type yamlBuilder struct {
 // without aliases it has fewer.
 const sizeSlack = 10_000
 
-// maxBrackets is how many brackets may be open at once; the library's own limit
-// is higher and its time then grows with the square.
-const maxBrackets = 4_000
-
 // check refuses what YAML does not allow anywhere, because the library does not
 // say where it is, and line breaks that nobody but YAML counts.
 func (b *yamlBuilder) check() error {
 	if !utf8.Valid(b.data) {
-		return invalid(invalidUTF8(b.data), "the text is not UTF-8")
+		return invalid(InvalidUTF8(b.data), "the text is not UTF-8")
 	}
 	depth := 0
 	for i, c := range string(b.data) {
 		switch {
 		case c == '[', c == '{':
-			if depth++; depth > maxBrackets {
+			if depth++; depth > maxBrackets*b.opts.MaxDepth {
 				return invalid(i, "too many brackets inside each other")
 			}
 		case c == ']', c == '}':
@@ -157,34 +158,34 @@ func (b *yamlBuilder) start(n *yaml.Node) int {
 	return at
 }
 
-func (b *yamlBuilder) node(n *yaml.Node, depth int) (*node, error) {
-	if depth > maxDepth {
-		return nil, invalid(b.start(n), "more than %d levels", maxDepth)
+func (b *yamlBuilder) node(n *yaml.Node, depth int) (*Node, error) {
+	if depth > b.opts.MaxDepth {
+		return nil, invalid(b.start(n), "more than %d levels", b.opts.MaxDepth)
 	}
 	if n.Kind == yaml.AliasNode {
 		out := b.made[n.Alias]
 		if out == nil {
 			return nil, invalid(b.start(n), "the alias %q is inside what it stands for", n.Value)
 		}
-		if depth+out.depth > maxDepth {
-			return nil, invalid(b.start(n), "more than %d levels", maxDepth)
+		if depth+out.Depth > b.opts.MaxDepth {
+			return nil, invalid(b.start(n), "more than %d levels", b.opts.MaxDepth)
 		}
-		out.shared = true
+		out.Shared = true
 		return out, nil
 	}
-	out := &node{flow: n.Style&yaml.FlowStyle != 0, start: b.start(n), size: 1}
+	out := &Node{Flow: n.Style&yaml.FlowStyle != 0, Start: b.start(n), Size: 1}
 	var err error
 	switch n.Kind {
 	case yaml.SequenceNode:
-		out.kind = isList
+		out.Kind = List
 		err = b.sequence(n, out, depth)
 	case yaml.MappingNode:
-		out.kind = isTable
+		out.Kind = Table
 		err = b.mapping(n, out, depth)
 	case yaml.ScalarNode:
 		b.scalar(n, out)
 	default:
-		err = invalid(out.start, "this is no value")
+		err = invalid(out.Start, "this is no value")
 	}
 	b.made[n] = out
 	return out, err
@@ -192,39 +193,39 @@ func (b *yamlBuilder) node(n *yaml.Node, depth int) (*node, error) {
 
 // grow counts a child of a node. Aliases multiply, so what they expand to is
 // limited.
-func (b *yamlBuilder) grow(n, child *node) error {
-	n.size += child.size
-	n.depth = max(n.depth, child.depth+1)
-	if n.size > len(b.data)+sizeSlack {
-		return invalid(n.start, "the aliases expand to too much")
+func (b *yamlBuilder) grow(n, child *Node) error {
+	n.Size += child.Size
+	n.Depth = max(n.Depth, child.Depth+1)
+	if n.Size > len(b.data)+sizeSlack {
+		return invalid(n.Start, "the aliases expand to too much")
 	}
 	return nil
 }
 
-func (b *yamlBuilder) sequence(n *yaml.Node, out *node, depth int) error {
+func (b *yamlBuilder) sequence(n *yaml.Node, out *Node, depth int) error {
 	for _, item := range n.Content {
 		v, err := b.child(item, out, depth)
 		if err != nil {
 			return err
 		}
-		out.items = append(out.items, v)
+		out.Items = append(out.Items, v)
 	}
 	return nil
 }
 
-func (b *yamlBuilder) child(n *yaml.Node, parent *node, depth int) (*node, error) {
+func (b *yamlBuilder) child(n *yaml.Node, parent *Node, depth int) (*Node, error) {
 	v, err := b.node(n, depth+1)
 	if err != nil {
 		return nil, err
 	}
-	if parent.flow && v.kind < isList {
-		v.flow = true
+	if parent.Flow && v.Kind < List {
+		v.Flow = true
 	}
 	return v, b.grow(parent, v)
 }
 
-func (b *yamlBuilder) mapping(n *yaml.Node, out *node, depth int) error {
-	var merges []*node
+func (b *yamlBuilder) mapping(n *yaml.Node, out *Node, depth int) error {
+	var merges []*Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if key.Kind == yaml.AliasNode {
@@ -234,7 +235,7 @@ func (b *yamlBuilder) mapping(n *yaml.Node, out *node, depth int) error {
 		if key.Kind != yaml.ScalarNode {
 			return b.badKey(at)
 		}
-		name := &node{}
+		name := &Node{}
 		b.scalar(key, name)
 		if n.Content[i] == key {
 			b.made[key] = name
@@ -247,14 +248,19 @@ func (b *yamlBuilder) mapping(n *yaml.Node, out *node, depth int) error {
 			merges = append(merges, v)
 			continue
 		}
-		if out.find(key.Value) != nil {
-			return invalid(at, "the key %q is here twice", key.Value)
-		}
-		m := member{name: key.Value, at: at, end: name.end, value: v}
+		m := Member{Name: key.Value, At: at, End: name.End, Value: v}
 		if n.Content[i] != key {
-			m.end = 0
+			m.End = 0
 		}
-		out.put(m)
+		first := out.Find(key.Value)
+		if first == nil {
+			out.Put(m)
+			continue
+		}
+		if err := b.twice(at, key.Value, first); err != nil {
+			return err
+		}
+		*first = m
 	}
 	return b.merge(out, merges)
 }
@@ -263,76 +269,81 @@ func (b *yamlBuilder) mapping(n *yaml.Node, out *node, depth int) error {
 // braces are one.
 func (b *yamlBuilder) badKey(at int) error {
 	if at > 0 && b.data[at] == '{' && b.data[at-1] == '{' {
-		return &syntaxError{offset: at - 1, text: "this is a template", template: true}
+		return &Error{Offset: at - 1, Text: "this is a template", Template: true}
 	}
 	return invalid(at, "a key should be a name here")
 }
 
 // merge adds what merge keys ("<<") bring: keys that are not there yet.
-func (b *yamlBuilder) merge(out *node, from []*node) error {
+func (b *yamlBuilder) merge(out *Node, from []*Node) error {
 	for _, m := range from {
-		switch m.kind {
-		case isTable:
-			for _, k := range m.keys {
-				if out.find(k.name) == nil {
-					k.merged = true
-					out.put(k)
+		switch m.Kind {
+		case Table:
+			for _, k := range m.Keys {
+				if out.Find(k.Name) == nil {
+					k.Merged = true
+					out.Put(k)
 				}
 			}
-		case isList:
-			for _, item := range m.items {
-				if item.kind != isTable {
-					return invalid(item.start, "only a table can be merged")
+		case List:
+			for _, item := range m.Items {
+				if item.Kind != Table {
+					return invalid(item.Start, "only a table can be merged")
 				}
 			}
-			if err := b.merge(out, m.items); err != nil {
+			if err := b.merge(out, m.Items); err != nil {
 				return err
 			}
 		default:
-			return invalid(m.start, "only a table can be merged")
+			return invalid(m.Start, "only a table can be merged")
 		}
 	}
 	return nil
 }
 
 // scalar fills in a scalar: what it is, and where it ends.
-func (b *yamlBuilder) scalar(n *yaml.Node, out *node) {
-	out.kind, out.text, out.start, out.size = scalarKind(n.ShortTag()), n.Value, b.start(n), 1
-	rest := b.data[min(out.start, len(b.data)):]
+func (b *yamlBuilder) scalar(n *yaml.Node, out *Node) {
+	out.Kind, out.Text, out.Start, out.Size = scalarKind(n.ShortTag()), n.Value, b.start(n), 1
+	if out.Kind == Bool && n.Decode(&out.Truth) != nil {
+		out.Kind = Other // tagged as what it is not
+	}
+	rest := b.data[min(out.Start, len(b.data)):]
 	switch {
 	case n.Style&yaml.DoubleQuotedStyle != 0:
-		out.style = double
-		out.end = out.start + quotedLen(rest, '"')
+		out.Style = Double
+		out.End = out.Start + quotedLen(rest, '"')
 	case n.Style&yaml.SingleQuotedStyle != 0:
-		out.style = single
-		out.end = out.start + quotedLen(rest, '\'')
+		out.Style = Single
+		out.End = out.Start + quotedLen(rest, '\'')
 	case n.Style&yaml.LiteralStyle != 0:
-		out.style = literal
+		out.Style = Literal
 		b.block(out)
 	case n.Style&yaml.FoldedStyle != 0:
-		out.style = folded
+		out.Style = Folded
 		b.block(out)
 	case bytes.HasPrefix(rest, []byte(n.Value)):
 		// A plain scalar of one line is written as what it is.
-		out.end = out.start + len(n.Value)
+		out.End = out.Start + len(n.Value)
 	}
-	if out.end == out.start && n.Value != "" {
-		out.end = 0
+	if out.End == out.Start && n.Value != "" {
+		out.End = 0
 	}
 }
 
-func scalarKind(tag string) kind {
+func scalarKind(tag string) Kind {
 	switch tag {
 	case "!!str", "!!merge":
-		return isString
+		return String
 	case "!!null":
-		return isNull
+		return Null
 	case "!!bool":
-		return isBool
+		return Bool
 	case "!!int", "!!float":
-		return isNumber
+		return Number
+	case "!!timestamp":
+		return Time
 	}
-	return isOther
+	return Other
 }
 
 // quotedLen returns the length of the quoted scalar that a text starts with, 0
@@ -356,9 +367,9 @@ func quotedLen(text []byte, quote byte) int {
 
 // block finds the text of a block scalar of one line: the first line below its
 // header that is not empty.
-func (b *yamlBuilder) block(out *node) {
-	header := out.start
-	out.head = header
+func (b *yamlBuilder) block(out *Node) {
+	header := out.Start
+	out.Head = header
 	at := bytes.IndexByte(b.data[min(header, len(b.data)):], '\n')
 	if at < 0 {
 		return
@@ -371,7 +382,7 @@ func (b *yamlBuilder) block(out *node) {
 	for end < len(b.data) && b.data[end] != '\n' && b.data[end] != '\r' {
 		end++
 	}
-	if want := strings.TrimRight(out.text, "\n"); want != "" && string(b.data[at:end]) == want {
-		out.start, out.end = at, end
+	if want := strings.TrimRight(out.Text, "\n"); want != "" && string(b.data[at:end]) == want {
+		out.Start, out.End = at, end
 	}
 }
