@@ -11,6 +11,8 @@
 // Flags, after -args:
 //
 //	-kills N           how many kill -9 the kill loop makes (50)
+//	-cuts N            how many times the power is cut (2)
+//	-require-mounts    a file system that cannot be mounted fails the test
 //	-rolls N           how many restarts a rolling restart has (2)
 //	-binary-race       build the entrepot binary with the race detector
 //	-require-clients   a client that is not here fails the test

@@ -19,6 +19,8 @@ var (
 	slowClients    = flag.Int("slow-clients", 500, "how many clients send a header byte by byte; a tenth as many hardly read")
 	streams        = flag.Int("streams", 20, "how many clients read a large blob from a server with little memory")
 	binaryRace     = flag.Bool("binary-race", false, "build the entrepot binary with the race detector")
+	cuts           = flag.Int("cuts", 2, "how many times the power is cut")
+	requireMounts  = flag.Bool("require-mounts", false, "a file system that cannot be mounted fails the test")
 	requireClients = flag.Bool("require-clients", false, "a client that is not here fails the test")
 )
 
@@ -118,6 +120,16 @@ func (k *toolkit) miss(t testing.TB, name, why string) {
 	k.skipped = append(k.skipped, name+": "+why)
 	k.mu.Unlock()
 	t.Logf("SKIPPED: %s cannot run here: %s", name, why)
+}
+
+// mountless skips a test that needs a file system of its own, or fails it where
+// those have to be here.
+func (k *toolkit) mountless(t testing.TB, why error) {
+	t.Helper()
+	if *requireMounts {
+		t.Fatalf("cannot mount: %v", why)
+	}
+	k.skip(t, t.Name(), "cannot mount: "+why.Error())
 }
 
 // notHere is why a program is left out.

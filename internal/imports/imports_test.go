@@ -46,13 +46,14 @@ var rooms = map[string][]string{
 
 	// For tests only; see testsOnly.
 	"internal/regtest": {"ref", "oci"},
+	"internal/faultfs": {},
 	"internal/e2e":     {},
 	"internal/golden":  {},
 	"store/storetest":  {"ref", "oci", "store"},
 }
 
 // testsOnly are the rooms that only tests may import.
-var testsOnly = []string{"internal/regtest", "internal/e2e", "internal/golden", "store/storetest"}
+var testsOnly = []string{"internal/regtest", "internal/faultfs", "internal/e2e", "internal/golden", "store/storetest"}
 
 // owners says which rooms alone may import a module from outside.
 //
@@ -68,6 +69,7 @@ var owners = map[string][]string{
 	"oras.land/oras-go":                   {"remote"},
 	"helm.sh/helm":                        {"document"},
 	"github.com/distribution/reference":   {},
+	"github.com/hanwen/go-fuse":           {"internal/faultfs"},
 	"golang.org/x/crypto":                 {"access"},
 	"github.com/go-jose/go-jose":          {"access"},
 
