@@ -66,6 +66,7 @@ type Policy struct {
 	ServeStaleOn404 bool
 
 	login oci.Secret // of the caller; with Passthrough
+	cause *oci.Cause // of the request; nil for none
 }
 
 // Config configures a Proxy. The zero value works.
@@ -270,6 +271,7 @@ func (p *Proxy) policy(ctx context.Context, n ref.Name) (Policy, repo) {
 		pol.Scope = n.Host
 	}
 	in := repo{scope: pol.Scope, name: n}
+	pol.cause = oci.CauseOf(ctx)
 	if pol.Passthrough {
 		pol.login = oci.LoginOf(ctx)
 		in.who = p.entries.who(pol.login)

@@ -20,8 +20,9 @@ type call struct {
 	ctx    context.Context // the request's, with out
 	at     endpoint
 	query  query
-	ns     []string // values of the ns parameter, nil where there is none
-	id     string   // of the request
+	ns     []string  // values of the ns parameter, nil where there is none
+	cause  oci.Cause // of what is asked of upstreams; its ID is the request's
+	parent oci.Trace // what the request came with
 	op     string
 	verb   verb
 	caller access.Caller

@@ -74,6 +74,9 @@ type Config struct {
 	// Log gets one line per request, Warn for statuses from 500, Debug for
 	// all others. Nil means discard.
 	Log *slog.Logger
+	// Trace, where not nil, says where a request stands in its trace, by what
+	// it came with. Nil means that the client's trace is passed on as it is.
+	Trace func(parent oci.Trace) oci.Trace
 	// Observe, where not nil, is called at the end of every request, from
 	// its goroutine.
 	Observe func(Event)
@@ -117,8 +120,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.vals = c.arena[:0]
 	c.ctx = oci.WithOutcome(r.Context(), &c.out)
 	defer c.done()
-	c.id = h.requestID()
-	c.set("X-Request-Id", c.id)
+	c.name()
 	if err := c.serve(); err != nil {
 		c.fail(err)
 	}
@@ -179,6 +181,7 @@ func (c *call) allow() error {
 		return c.permit()
 	}
 	if c.target.proxied {
+		c.ctx = oci.WithCause(c.ctx, &c.cause)
 		if via := c.r.Header["Via"]; via != nil {
 			all := strings.Join(via, ", ")
 			if c.h.cfg.InstanceID != "" && strings.Contains(all, c.h.cfg.InstanceID) {

@@ -33,9 +33,13 @@ func handler(t testing.TB, cfg Config) *Handler {
 	return h
 }
 
-func serve(h http.Handler, method, target string, body io.Reader) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, target, body))
+func serve(h http.Handler, method, target string, body io.Reader, headers ...string) *httptest.ResponseRecorder {
+	w, r := httptest.NewRecorder(), httptest.NewRequest(method, target, body)
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
+	}
+	h.ServeHTTP(w, r)
 	return w
 }
 
@@ -355,7 +359,7 @@ func TestObserve(t *testing.T) {
 	var got []Event
 	var log bytes.Buffer
 	h := handler(t, Config{Routes: Routes{Upstreams: []Upstream{{Name: "docker.io"}}}, Hosted: m, Proxied: m, Access: access.Policy{Anonymous: access.All},
-		Observe: func(e Event) { got = append(got, e) }, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		Observe: func(e Event) { got = append(got, e) }, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	w := serve(h, http.MethodGet, "/v2/alpine/blobs/"+string(oci.FromBytes(layerBytes, ""))+"?ns=docker.io", nil)
 	e := got[0]
 	if e.ID == "" || e.ID != w.Header().Get("X-Request-Id") || e.Dur <= 0 {
@@ -363,7 +367,7 @@ func TestObserve(t *testing.T) {
 	}
 	e.ID, e.Dur = "", 0
 	want := Event{Op: "blob", Method: "GET", Proxied: true, Name: name, Reference: string(oci.FromBytes(layerBytes, "")), Namespace: "docker.io",
-		Result: oci.Miss, Status: 200, Sent: int64(len(layerBytes))}
+		Result: oci.Miss, Status: 200, Sent: int64(len(layerBytes)), Client: "192.0.2.1"}
 	if e != want {
 		t.Errorf("got %+v, want %+v", e, want)
 	}
@@ -372,9 +376,10 @@ func TestObserve(t *testing.T) {
 		t.Errorf("a push: got %+v", e)
 	}
 	serve(h, http.MethodGet, "/v2/docker.io/library/alpine/manifests/nope", nil)
-	if log.Len() > 0 {
-		t.Errorf("logged at Info: %s", log.String())
+	if n := strings.Count(log.String(), "level=DEBUG msg=request"); n != 3 {
+		t.Errorf("%d lines for 3 requests: %s", n, log.String())
 	}
+	log.Reset()
 	m.err = &oci.Error{Kind: oci.ErrUnavailable, Message: "upstream docker.io is down", Err: errors.New("the cause")}
 	w = serve(h, http.MethodGet, "/v2/docker.io/library/alpine/manifests/3.20", nil)
 	if line := log.String(); !containsAny(line, "the cause") || !containsAny(line, "level=WARN") || strings.Count(line, "\n") != 1 || !containsAny(line, w.Header().Get("X-Request-Id")) {

@@ -109,6 +109,9 @@ func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomi
 	if via := chain(oci.Via(ctx), c.cfg.InstanceID); via != "" {
 		req.Header.Set("Via", via)
 	}
+	if cause := oci.CauseOf(ctx); cause != nil && w.own {
+		tell(req.Header, cause)
+	}
 	if w.auth != "" {
 		req.Header.Set("Authorization", w.auth)
 	}
@@ -121,6 +124,16 @@ func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomi
 		req.Body = &outgoing{ReadCloser: rc, dog: dog, idle: c.idleTimeout(), sent: sent, err: source}
 	}
 	return req, nil
+}
+
+// tell says which request of a client this one is made for.
+func tell(h http.Header, cause *oci.Cause) {
+	if cause.ID != "" {
+		h.Set("X-Request-Id", cause.ID)
+	}
+	if cause.Trace.Valid() {
+		h.Set("Traceparent", cause.Trace.String())
+	}
 }
 
 // chain appends this process to a Via header (RFC 9110, 7.6.3).

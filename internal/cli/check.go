@@ -57,6 +57,7 @@ func (c *checker) config(f file, flags serveFlags) config {
 		c.add("server.tls_cert", "a certificate needs its key and a key its certificate", "tls_cert and tls_key go together")
 	}
 	cfg.drain, cfg.drainDelay = c.drain(f.Server)
+	c.logging(&cfg, f.Server)
 	cfg.storage = c.storage(f.Storage, flags.storage)
 	cfg.limits, cfg.scrub = c.limits(f), c.scrub(f)
 	c.access(&cfg, f)

@@ -12,3 +12,15 @@ func (c *checker) drain(f fileServer) (drain, delay time.Duration) {
 	}
 	return drain, delay
 }
+
+// logging reads what the log has, and how it is written.
+func (c *checker) logging(cfg *config, f fileServer) {
+	cfg.quietRequests = f.AccessLog != nil && !*f.AccessLog
+	switch f.LogFormat {
+	case "", "text":
+	case "json":
+		cfg.jsonLog = true
+	default:
+		c.add("server.log_format", "", "%q is neither text nor json", f.LogFormat)
+	}
+}

@@ -36,7 +36,9 @@ type config struct {
 	drain         time.Duration
 	drainDelay    time.Duration // of drain; byProbes where the file has none
 	conns         edge.Limits   // of connections of clients
-	tlsCert       string        // with tlsKey; "" for plain HTTP
+	quietRequests bool          // requests that went well are logged at debug only
+	jsonLog       bool
+	tlsCert       string // with tlsKey; "" for plain HTTP
 	tlsKey        string
 	storage       string        // a directory
 	gcInterval    time.Duration // 0: never

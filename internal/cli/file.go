@@ -51,6 +51,8 @@ type fileServer struct {
 	StallTimeout  scalar   `toml:"stall_timeout"`
 	MaxConns      int      `toml:"max_connections"`
 	MaxConnsAddr  int      `toml:"max_connections_per_address"`
+	AccessLog     *bool    `toml:"access_log"` // nil where it was left out
+	LogFormat     string   `toml:"log_format"`
 	TLSCert       string   `toml:"tls_cert"`
 	TLSKey        string   `toml:"tls_key"`
 }
@@ -250,7 +252,7 @@ func wanted(t reflect.Type) string {
 		return "a text in quotes"
 	case t.Kind() == reflect.String:
 		return "a text in quotes"
-	case t.Kind() == reflect.Bool:
+	case t.Kind() == reflect.Bool, t == reflect.TypeFor[*bool]():
 		return "true or false"
 	case t.Kind() == reflect.Int:
 		return "a whole number"

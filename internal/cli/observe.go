@@ -16,9 +16,13 @@ import (
 type observer struct {
 	metrics   *web.Metrics
 	allowance *allowance // nil where nobody wants to know
+	access    *accessLog // nil for none
 }
 
 func (o observer) registry(e registry.Event) {
+	if o.access != nil {
+		o.access.write(&e)
+	}
 	o.metrics.Request(web.Request{Op: e.Op, Upstream: e.Name.Host, Result: string(e.Result), Code: e.Status, Bytes: e.Sent})
 }
 

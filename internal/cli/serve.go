@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -55,7 +56,7 @@ configuration is wrong.`,
 	f.StringVar(&opts.listen, "listen", "", "serve the registry on this `ADDR` (default "+defaultListen+")")
 	f.StringVar(&opts.admin, "admin", "", "serve metrics and health on this `ADDR` (default "+defaultAdmin+")")
 	f.StringVar(&opts.storage, "storage", "", "keep images in this directory (a path or a file:// `URL`)")
-	f.StringVar(&opts.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error; debug has a line per request")
+	f.StringVar(&opts.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error; info has a line per request")
 	f.BoolVar(&opts.quiet, "quiet", false, "do not say how clients are pointed here")
 	return cmd
 }
@@ -72,12 +73,14 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+	out := &logWriter{w: env.Stderr}
+	defer out.flush()
+	log := cfg.logger(out, level)
 	l, err := listen(cfg)
 	if err != nil {
 		return err
 	}
-	s, err := newServer(cfg, log)
+	s, err := newServer(cfg, log, cfg.accessLog(out, level))
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
@@ -124,6 +127,15 @@ func listenOn(addr, flag string) (net.Listener, error) {
 }
 
 func (l listeners) close() error { return errors.Join(l.registry.Close(), l.admin.Close()) }
+
+// logger returns the server's log.
+func (c config) logger(w io.Writer, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if c.jsonLog {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
 
 // storeError explains why a store does not open.
 func storeError(err error, dir string) error {

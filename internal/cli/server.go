@@ -25,6 +25,7 @@ import (
 type server struct {
 	cfg      config
 	log      *slog.Logger
+	access   *accessLog // nil for none
 	metrics  *web.Metrics
 	store    *store.Store
 	archives *shelves
@@ -58,9 +59,10 @@ const (
 const ballastSize = 16 << 20
 
 // newServer opens the store and puts the rooms together. Nothing is asked of
-// any upstream. The server is closed by run.
-func newServer(cfg config, log *slog.Logger) (*server, error) {
-	s := &server{cfg: cfg, log: log, gate: edge.NewGate(cfg.conns)}
+// any upstream. The server is closed by run. Requests may be nil: then the log
+// has a line for what fails here, and at Debug for all else.
+func newServer(cfg config, log *slog.Logger, requests *accessLog) (*server, error) {
+	s := &server{cfg: cfg, log: log, access: requests, gate: edge.NewGate(cfg.conns)}
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (s *server) bounded(h http.Handler) *http.Server {
 // assemble puts the rooms together.
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
-	o := observer{s.metrics, newAllowance(time.Now)}
+	o := observer{s.metrics, newAllowance(time.Now), s.access}
 	door, err := s.door()
 	if err != nil {
 		return nil, err
@@ -119,13 +121,13 @@ func (s *server) assemble() (http.Handler, error) {
 		Passthrough: passthrough(s.cfg.upstreams),
 		InstanceID:  instance,
 		Stall:       s.cfg.conns.Stall,
-		Log:         s.log,
+		Log:         s.requestLog(),
 		Observe:     o.registry,
 	})
 	if err != nil || !door.Knows() {
 		return h, err
 	}
-	return withTokens(h, access.TokenServer{Door: door, Policy: s.cfg.policy, Resolve: h.Repository}), nil
+	return withTokens(h, h.Aside("token", access.TokenServer{Door: door, Policy: s.cfg.policy, Resolve: h.Repository})), nil
 }
 
 func (s *server) routes() registry.Routes {
