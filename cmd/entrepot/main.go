@@ -9,4 +9,7 @@ import (
 	"github.com/entrepot/entrepot/internal/cli"
 )
 
-func main() { os.Exit(cli.Main(context.Background(), cli.ProcessEnv())) }
+func main() {
+	cli.NoCoreDumps()
+	os.Exit(cli.Main(context.Background(), cli.ProcessEnv()))
+}

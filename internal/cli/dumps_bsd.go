@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package cli
+
+func undumpable() {} // the limit holds
