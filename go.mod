@@ -1,6 +1,6 @@
 module github.com/entrepot/entrepot
 
-go 1.26.0
+go 1.26.5
 
 require (
 	github.com/distribution/reference v0.6.0

@@ -1,6 +1,6 @@
 module github.com/entrepot/entrepot/bench
 
-go 1.26.0
+go 1.26.5
 
 require (
 	golang.org/x/sync v0.24.0

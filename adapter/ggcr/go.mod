@@ -1,6 +1,6 @@
 module github.com/entrepot/entrepot/adapter/ggcr
 
-go 1.26.0
+go 1.26.5
 
 require (
 	github.com/entrepot/entrepot v0.0.0

@@ -3,9 +3,11 @@ package imports
 import (
 	"go/parser"
 	"go/token"
+	"go/version"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,32 +41,66 @@ func TestModulesApart(t *testing.T) {
 	}
 }
 
+// TestGoFloor holds that nobody builds us with a Go from before 1.26.5, whose
+// net/http and os.Root had holes that a server must not have (CVE-2026-56853,
+// CVE-2026-33814, CVE-2026-39822; `make vuln` knows what has been found since).
+func TestGoFloor(t *testing.T) {
+	const floor = "go1.26.5"
+	if v := runtime.Version(); !strings.HasPrefix(v, "devel") && version.Compare(v, floor) < 0 {
+		t.Errorf("this is %s, want %s at least", v, floor)
+	}
+	for _, file := range append(nestedFiles(t), filepath.Join("..", "..", "go.mod")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		for line := range strings.Lines(string(text)) {
+			if v, ok := strings.CutPrefix(line, "go "); ok {
+				said = "go" + strings.TrimSpace(v)
+			}
+		}
+		if !version.IsValid(said) || version.Compare(said, floor) < 0 {
+			t.Errorf("%s says %q, want %s at least", file, said, floor)
+		}
+	}
+}
+
 // nestedModules returns the paths of the modules below the main one.
 func nestedModules(t *testing.T) []string {
 	t.Helper()
 	var paths []string
-	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), ".") && strings.Trim(e.Name(), ".") != "" {
-			return fs.SkipDir // caches, and git's own
-		}
-		if err != nil || e.Name() != "go.mod" || path == filepath.Join("..", "..", "go.mod") {
-			return err
-		}
-		text, err := os.ReadFile(path)
+	for _, file := range nestedFiles(t) {
+		text, err := os.ReadFile(file)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
 			if name, ok := strings.CutPrefix(line, "module "); ok {
 				paths = append(paths, strings.TrimSpace(name))
 			}
 		}
-		return nil
+	}
+	return paths
+}
+
+// nestedFiles returns the go.mod files below the main one.
+func nestedFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), ".") && strings.Trim(e.Name(), ".") != "" {
+			return fs.SkipDir // caches, and git's own
+		}
+		if err == nil && e.Name() == "go.mod" && path != filepath.Join("..", "..", "go.mod") {
+			files = append(files, path)
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return paths
+	return files
 }
 
 // TestAdapterImports holds what the adapters, which other programs link, bring

@@ -2,7 +2,7 @@
 // what the suite needs is nothing that Entrepot needs.
 module github.com/entrepot/entrepot/internal/e2e/conformance
 
-go 1.26.0
+go 1.26.5
 
 require github.com/opencontainers/distribution-spec/conformance v0.0.0-20260730175803-fee21197eb94
 
