@@ -12,12 +12,14 @@ import (
 	"github.com/entrepot/entrepot/internal/regtest"
 )
 
-// TestCoalescing has a hundred clients pull one blob at once that is not
-// stored: ten leave early, ten do not read on until the others are done. The
-// upstream sends each byte once, everybody else gets the right bytes, and the
-// server's memory has a bound.
-func TestCoalescing(t *testing.T) {
-	const size, clients, early, slow = 200 << 20, 100, 10, 10
+// TestFault10Crowd has a crowd of clients pull one blob at once that is not
+// stored: a tenth leaves early, a tenth does not read on until the others are
+// done. The upstream sends each byte once, everybody else gets the right bytes,
+// and the server's memory has a bound (distribution#4511, harbor#22184,
+// zot#4399).
+func TestFault10Crowd(t *testing.T) {
+	size, clients := int64(*crowdMiB)<<20, *crowdClients
+	early, slow := clients/10, clients/10
 	s := newStack(t, "", "")
 	want := contentOf(t, regtest.Random(1, size))
 	d := s.up.AddBlob("library/ubuntu", regtest.Bytes(want)).Digest
@@ -28,7 +30,7 @@ func TestCoalescing(t *testing.T) {
 	for i := range clients {
 		switch {
 		case i < early:
-			all.Go(func() { h.leave(int64(i+1) * size / 20) })
+			all.Go(func() { h.leave(int64(i+1) * size / int64(2*early)) })
 		case i < early+slow:
 			all.Go(h.slow)
 		default:
@@ -40,7 +42,7 @@ func TestCoalescing(t *testing.T) {
 		}
 	}
 	<-stall.Reached()
-	eventually(t, "all clients are being answered", func() bool { return s.metric(t, "entrepot_in_flight_requests") >= clients })
+	eventually(t, "all clients are being answered", func() bool { return s.metric(t, "entrepot_in_flight_requests") >= float64(clients) })
 	stall.Release()
 	quick.Wait()
 	close(h.release) // those who were slow have slowed nobody

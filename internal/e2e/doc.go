@@ -13,6 +13,9 @@
 //	-kills N           how many kill -9 the kill loop makes (50)
 //	-cuts N            how many times the power is cut (2)
 //	-require-mounts    a file system that cannot be mounted fails the test
+//	-crowd N           how many clients pull one cold blob at once (100)
+//	-crowd-mib N       the size of that blob (64)
+//	-fault-mib N       the size of the blob whose download breaks (100)
 //	-rolls N           how many restarts a rolling restart has (2)
 //	-binary-race       build the entrepot binary with the race detector
 //	-require-clients   a client that is not here fails the test

@@ -12,34 +12,11 @@ import (
 	"github.com/entrepot/entrepot/oci"
 )
 
-// TestFaults are rows of the fault matrix, each with its pass bar, against
-// the real binary. Rows 11, 13 and 20 have tests of their own.
-func TestFaults(t *testing.T) {
-	for _, r := range []row{
-		{"1 upstream cuts the body at random offsets", randomCuts},
-		{"2 upstream resets the connection", resets},
-		{"2 upstream stalls in the body", stalls},
-		{"3 200 to a Range", func(t *testing.T) { badResume(t, regtest.NoRange()) }},
-		{"3 wrong Content-Range", func(t *testing.T) { badResume(t, regtest.WrongRange("bytes 0-99/100")) }},
-		{"3 no Content-Range", func(t *testing.T) { badResume(t, regtest.WrongRange("")) }},
-		{"3 Content-Range that starts later", func(t *testing.T) { badResume(t, regtest.Fault{RangeShift: 4096}) }},
-		{"4 first byte wrong", func(t *testing.T) { badBody(t, regtest.Fault{Flip: regtest.FlipFirst}) }},
-		{"4 middle byte wrong", func(t *testing.T) { badBody(t, regtest.Fault{Flip: regtest.FlipMiddle}) }},
-		{"4 last byte wrong", func(t *testing.T) { badBody(t, regtest.Fault{Flip: regtest.FlipLast}) }},
-		{"4 retried at another endpoint", secondEndpoint},
-		{"5 HTML instead of a blob", func(t *testing.T) { badBody(t, regtest.HTML()) }},
-		{"5 gzip-encoded body", func(t *testing.T) { badBody(t, regtest.Fault{Gzip: true}) }},
-		{"5 longer than the content", func(t *testing.T) { badBody(t, regtest.Fault{Extra: 1000}) }},
-		{"5 shorter than the content", func(t *testing.T) { badBody(t, regtest.Fault{Extra: -1000}) }},
-		{"5 longer than was declared", func(t *testing.T) { badBody(t, regtest.Fault{Claim: -1000}) }},
-		{"5 HTML, gzip and longer for a manifest", badManifests},
-		{"7 upstream refuses, tag is served stale", func(t *testing.T) { staleTag(t, (*regtest.Registry).Down) }},
-		{"7 upstream is a black hole, tag is served stale", func(t *testing.T) { staleTag(t, (*regtest.Registry).BlackHole) }},
-		{"8 upstream refuses, nothing cached", func(t *testing.T) { coldDown(t, unreachable(t)) }},
-		{"8 upstream does not take connections, nothing cached", func(t *testing.T) {
-			coldDown(t, "http://"+regtest.Unreachable(t))
-		}},
-	} {
+// together runs rows beside one another, each with an Entrepot and an upstream of
+// its own.
+func together(t *testing.T, rows ...row) {
+	t.Parallel() // some wait for timeouts of half a minute
+	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			r.test(t)
@@ -47,9 +24,51 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// faultSize makes ten cuts a hundred times as many for a byte as the matrix
-// asks for.
-const faultSize = 100 << 20
+// TestFault01Cuts: the upstream cuts the body at random offsets, and the client
+// gets one whole body (harbor#23600, containerd#4908).
+func TestFault01Cuts(t *testing.T) { together(t, row{"ten cuts", randomCuts}) }
+
+// TestFault02Breaks: a connection that is reset, or says nothing any more, is
+// gone on with (containerd PR#13915, container-libs#777).
+func TestFault02Breaks(t *testing.T) {
+	together(t, row{"reset", resets}, row{"stall", stalls})
+}
+
+// TestFault03Resume: what continues a body wrongly spoils nothing
+// (container-libs#1114).
+func TestFault03Resume(t *testing.T) {
+	bad := func(name string, f regtest.Fault) row { return row{name, func(t *testing.T) { badResume(t, f) }} }
+	together(t,
+		bad("200 to a Range", regtest.NoRange()),
+		bad("wrong Content-Range", regtest.WrongRange("bytes 0-99/100")),
+		bad("no Content-Range", regtest.WrongRange("")),
+		bad("Content-Range that starts later", regtest.Fault{RangeShift: 4096}))
+}
+
+// TestFault04BitFlip: a wrong byte anywhere. proxy.TestFault04Random has it at
+// random places.
+func TestFault04BitFlip(t *testing.T) {
+	together(t,
+		badBody("first byte", regtest.Fault{Flip: regtest.FlipFirst}),
+		badBody("middle byte", regtest.Fault{Flip: regtest.FlipMiddle}),
+		badBody("last byte", regtest.Fault{Flip: regtest.FlipLast}),
+		row{"retried at another endpoint", secondEndpoint})
+}
+
+// TestFault05Bodies: what is not the content at all (harbor#23882).
+func TestFault05Bodies(t *testing.T) {
+	together(t,
+		badBody("HTML", regtest.HTML()),
+		badBody("gzip-encoded", regtest.Fault{Gzip: true}),
+		badBody("longer", regtest.Fault{Extra: 1000}),
+		badBody("shorter", regtest.Fault{Extra: -1000}),
+		badBody("longer than was declared", regtest.Fault{Claim: -1000}),
+		row{"manifests", badManifests})
+}
+
+// faultSize is the size of a blob that breaks on the way. Ten cuts in it are ten
+// times as many for a byte as the matrix asks for, unless -fault-mib says more.
+func faultSize() int64 { return int64(*faultMiB) << 20 }
 
 // budget is what the upstream may send for a blob that broke on the way: 1.02
 // times its size.
@@ -57,15 +76,15 @@ func budget(size int64) int64 { return size + size/50 }
 
 func randomCuts(t *testing.T) {
 	s := newStack(t, "", "")
-	d, b := s.addBlob(t, "library/ubuntu", 1, faultSize)
+	d, b := s.addBlob(t, "library/ubuntu", 1, faultSize())
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 10 {
-		s.up.On(regtest.Match{Kind: regtest.Blob, Times: 1}, regtest.CutAt(1+rng.Int64N(faultSize/12)))
+		s.up.On(regtest.Match{Kind: regtest.Blob, Times: 1}, regtest.CutAt(1+rng.Int64N(faultSize()/12)))
 	}
 	s.ask(t, "GET", blobPath(d)).is(t, b)
-	s.resumed(t, d, 11, faultSize)
+	s.resumed(t, d, 11, faultSize())
 }
 
 // resumed holds the upstream's log against what a blob may cost: so many
@@ -89,12 +108,12 @@ func (s *stack) resumed(t *testing.T, d oci.Digest, requests int, size int64) {
 
 func resets(t *testing.T) {
 	s := newStack(t, "", "")
-	d, b := s.addBlob(t, "library/ubuntu", 1, faultSize)
+	d, b := s.addBlob(t, "library/ubuntu", 1, faultSize())
 	for i := range int64(3) { // each a bit from the end of what went before
 		s.up.On(regtest.Match{Kind: regtest.Blob, Times: 1}, regtest.ResetAt(1<<17*(i+1)))
 	}
 	s.ask(t, "GET", blobPath(d)).is(t, b)
-	s.resumed(t, d, 4, faultSize)
+	s.resumed(t, d, 4, faultSize())
 }
 
 // stalls waits for the idle timeout of 30 seconds in real time.
@@ -133,18 +152,20 @@ func badResume(t *testing.T, f regtest.Fault) {
 	}
 }
 
-// badBody: what comes is not the content. Nobody gets it as if it were, and
-// nothing of it is kept.
-func badBody(t *testing.T, f regtest.Fault) {
-	s := newStack(t, "", "")
-	d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
-	s.up.On(regtest.Match{Kind: regtest.Blob}, f)
-	for range 3 {
-		checkAborted(t, s, d, b)
-	}
-	if n := s.storedBlobs(t); n != 0 {
-		t.Errorf("%v blobs are stored, want none", n)
-	}
+// badBody is a row in which what comes is not the content. Nobody gets it as if
+// it were, and nothing of it is kept.
+func badBody(name string, f regtest.Fault) row {
+	return row{name, func(t *testing.T) {
+		s := newStack(t, "", "")
+		d, b := s.addBlob(t, "library/ubuntu", 1, blobSize)
+		s.up.On(regtest.Match{Kind: regtest.Blob}, f)
+		for range 3 {
+			checkAborted(t, s, d, b)
+		}
+		if n := s.storedBlobs(t); n != 0 {
+			t.Errorf("%v blobs are stored, want none", n)
+		}
+	}}
 }
 
 // storedBlobs counts the blobs of the cache.
@@ -192,59 +213,4 @@ func badManifests(t *testing.T) {
 		}
 		s.stop(t)
 	}
-}
-
-// staleTag: whatever is wrong with the upstream, what is stored is served, and
-// it is said how old it is.
-func staleTag(t *testing.T, down func(*regtest.Registry)) {
-	s := newStack(t, `tag_ttl = "0s"`, "")
-	im := s.up.AddImage("library/ubuntu", ubuntu, "24.04")
-	s.ask(t, "GET", ubuntuTag).is(t, im.Raw)
-	s.settle(t, im)
-	down(s.up)
-	for range 5 {
-		a := s.ask(t, "GET", ubuntuTag)
-		a.is(t, im.Raw)
-		a.header(t, "X-Cache: STALE")
-		if a.Header.Get("Age") == "" || !strings.HasPrefix(a.Header.Get("Warning"), `299 - "`) {
-			t.Errorf("Age %q, Warning %q; want both", a.Header.Get("Age"), a.Header.Get("Warning"))
-		}
-	}
-	if n := s.metric(t, "entrepot_requests_total", `result="stale"`); n != 5 {
-		t.Errorf("%v stale answers counted, want 5", n)
-	}
-	for _, l := range im.Layers {
-		s.ask(t, "GET", blobPath(l.Digest)).status(t, http.StatusOK, "")
-	}
-}
-
-// coldDown: nothing is stored and the upstream cannot be reached. Every client
-// is told so, and nothing stays behind for it.
-func coldDown(t *testing.T, url string) {
-	e := serve(t, serving{upstreams: []upstream{{name: "docker.io", url: url}}})
-	before := e.metric(t, "go_goroutines")
-	d := oci.FromBytes([]byte("x"), "")
-	for _, path := range []string{ubuntuTag, blobPath(d), "library/ubuntu/manifests/" + string(d) + "?ns=docker.io"} {
-		done := make(chan answer)
-		for range 30 {
-			go func() {
-				a, err := tryGet(t, "GET", e.url+"/v2/"+path)
-				if err != nil {
-					t.Errorf("%s: %v", path, err)
-					a = answer{Response: new(http.Response)}
-				}
-				done <- a
-			}()
-		}
-		for range 30 {
-			if a := <-done; !t.Failed() { // one is enough to see
-				a.status(t, http.StatusServiceUnavailable, "")
-				if a.Header.Get("Retry-After") == "" {
-					t.Errorf("%s: a 503 without Retry-After", path)
-				}
-			}
-		}
-	}
-	bare.CloseIdleConnections()
-	eventually(t, "the goroutines of these requests end", func() bool { return e.metric(t, "go_goroutines") < before+20 })
 }
