@@ -42,8 +42,8 @@ type Config struct {
 	// Host.
 	Hosted oci.Reader
 	// Proxied reads from the upstreams, nil where there are none; by
-	// assertion an oci.Lister and oci.ReferrersLister. Host is the
-	// upstream's name.
+	// assertion an oci.Lister, oci.ReferrersLister, and an oci.Deleter that
+	// takes content out of its cache. Host is the upstream's name.
 	Proxied oci.Reader
 	// Archived reads the repositories of Routes.Archived, by the names that
 	// these have there; nil where there are none. What else it can is found as
@@ -193,10 +193,20 @@ func (c *call) allow() error {
 		case push:
 			return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "read-only proxy namespace: %s belongs to an upstream", c.at.name)
 		case remove:
-			return &methodError{"GET, HEAD"}
+			if !c.mayDiscard() {
+				return &methodError{"GET, HEAD"}
+			}
 		}
 	}
 	return c.permit()
+}
+
+// mayDiscard reports whether the caller may take an upstream's content out of the
+// cache: somebody we know, who may delete there. To all others there is no such
+// method.
+func (c *call) mayDiscard() bool {
+	_, ok := c.h.cfg.Proxied.(oci.Deleter)
+	return ok && !c.caller.Anonymous() && c.h.cfg.Access.Allows(c.caller, c.target.name, access.Delete)
 }
 
 // An action is what a method does to a resource.

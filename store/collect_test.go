@@ -161,9 +161,9 @@ func filesBelow(t *testing.T, dir string, below ...string) []string {
 	return all
 }
 
-// TestCollectBreakers: each of them stops everything; none but a listing that
-// fails can not be forced.
-func TestCollectBreakers(t *testing.T) {
+// TestFault23Breakers: each of them stops everything; none but a listing that
+// fails can not be forced (harbor#12975, restic#4619).
+func TestFault23Breakers(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil  func(t *testing.T, v *Vault, b *broken)
 		want   string // of the error
@@ -355,7 +355,8 @@ func TestCollectClocks(t *testing.T) {
 }
 
 // TestCollectBeside collects in the directory of a store that somebody else
-// has open, and takes none of the directories away that this one relies on.
+// has open, and takes none of the directories away that this one relies on
+// (zot#4241).
 func TestCollectBeside(t *testing.T) {
 	s, dir, pass := collectable(t, Config{})
 	v := s.Vault()

@@ -54,6 +54,8 @@ const (
 	EventEvicted  EventKind = "evicted"  // a blob left the cache; Bytes and Age are set
 	EventDamaged  EventKind = "damaged"  // a blob is not what its digest says; Pool is set
 	EventScrubbed EventKind = "scrubbed" // a blob was read and is well; Pool and Bytes are set
+
+	EventAbandoned EventKind = "abandoned" // an upload that nobody went on with for a day was removed; Bytes is set
 )
 
 // An Event tells what a store did on its own, for metrics.

@@ -374,11 +374,16 @@ func (v *Vault) sweepUpload(id string) {
 	if err != nil || v.store.cfg.now().Sub(fi.ModTime()) <= maxAge {
 		return
 	}
+	left := Event{Kind: EventAbandoned}
+	if !fi.IsDir() {
+		left.Bytes = fi.Size()
+	}
 	v.mu.Lock()
 	u, ok := v.uploads[id]
 	v.mu.Unlock()
 	if !ok {
 		v.store.removeUpload(dir)
+		v.store.observe(left)
 		return
 	}
 	if err := u.begin(); err != nil {
@@ -386,6 +391,7 @@ func (v *Vault) sweepUpload(id string) {
 	}
 	defer u.busy.Unlock()
 	u.remove()
+	v.store.observe(left)
 }
 
 // syncUploads makes the progress of all sessions durable, at the end.

@@ -77,6 +77,8 @@ func (o observer) store(e store.Event) {
 		o.metrics.Evicted(e.Bytes, e.Age)
 	case store.EventDamaged:
 		o.metrics.Damaged(e.Pool)
+	case store.EventAbandoned:
+		o.metrics.Abandoned(e.Bytes)
 	case store.EventScrubbed:
 		o.metrics.Scrubbed(e.Pool, e.Bytes)
 	}

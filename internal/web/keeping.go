@@ -11,6 +11,8 @@ type keeping struct {
 	evicted      prometheus.Counter
 	evictedBytes prometheus.Counter
 	evictedAge   prometheus.Histogram
+	abandoned    prometheus.Counter
+	lostBytes    prometheus.Counter
 	damaged      family[string]
 	scrubbed     family[string]
 }
@@ -23,7 +25,9 @@ func (k *keeping) register(r prometheus.Registerer) {
 		Name: "entrepot_evicted_age_seconds", Help: "How long blobs that left the cache had not been used. Where it is short the cache is too small.",
 		Buckets: []float64{hour, 6 * hour, day, 3 * day, 7 * day, 30 * day, 90 * day},
 	})
-	r.MustRegister(k.evicted, k.evictedBytes, k.evictedAge)
+	k.abandoned = prometheus.NewCounter(prometheus.CounterOpts{Name: "entrepot_abandoned_uploads_total", Help: "Uploads that were removed since nobody went on with them for a day."})
+	k.lostBytes = prometheus.NewCounter(prometheus.CounterOpts{Name: "entrepot_abandoned_upload_bytes_total", Help: "Bytes that they had."})
+	r.MustRegister(k.evicted, k.evictedBytes, k.evictedAge, k.abandoned, k.lostBytes)
 	k.damaged.init(byPool(counters(r, "entrepot_damaged_blobs_total", "Stored blobs that were found to be something else than their digest says.", "pool")))
 	k.scrubbed.init(byPool(counters(r, "entrepot_scrubbed_bytes_total", "Bytes of stored blobs that were read again and found to be well.", "pool")))
 	for _, pool := range []string{"cache", "pushed"} { // there from the start, so that the first one is a change
@@ -41,6 +45,12 @@ func (m *Metrics) Evicted(bytes int64, age time.Duration) {
 	m.keeping.evicted.Inc()
 	m.keeping.evictedBytes.Add(float64(bytes))
 	m.keeping.evictedAge.Observe(age.Seconds())
+}
+
+// Abandoned counts an upload that was removed since nobody went on with it.
+func (m *Metrics) Abandoned(bytes int64) {
+	m.keeping.abandoned.Inc()
+	m.keeping.lostBytes.Add(float64(bytes))
 }
 
 // Damaged counts a stored blob that is not what its digest says; pool is "cache"
