@@ -162,9 +162,10 @@ func (g *Gate) makeRoom(closed <-chan struct{}) bool {
 	return true
 }
 
-// closeWaiting closes the eighth of those beyond their grace that waits the
+// closeWaiting closes an eighth of those beyond their grace, those that wait the
 // longest, so that looking for them costs little for each. It reports whether
-// there was any.
+// there was any. What has sent something that nobody has read yet is not waiting
+// for its client, but for us: on a busy machine, and here for room.
 func (g *Gate) closeWaiting() bool {
 	type wait struct {
 		c     *conn
@@ -180,11 +181,18 @@ func (g *Gate) closeWaiting() bool {
 	}
 	g.mu.Unlock()
 	slices.SortFunc(all, func(a, b wait) int { return cmp.Compare(a.since, b.since) })
-	for _, w := range all[:(len(all)+7)/8] {
-		g.shed.Add(1)
-		w.c.Close() // whoever sent it sees that
+	closed := 0
+	for _, w := range all {
+		if closed >= (len(all)+7)/8 {
+			break
+		}
+		if unread(w.c.TCPConn) == 0 {
+			closed++
+			g.shed.Add(1)
+			w.c.Close() // whoever sent it sees that
+		}
 	}
-	return len(all) > 0
+	return closed > 0
 }
 
 // States is a http.Server.ConnState: net/http calls a connection active once a

@@ -91,6 +91,50 @@ func TestGateShedsWhoWaits(t *testing.T) {
 	}
 }
 
+// Who has sent something that was not read yet waits for us and not we for him: he
+// stays, however long that takes.
+func TestGateKeepsWhoIsUnread(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: the queue of a socket can be asked for on Linux alone")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := NewGate(Limits{})
+	gated := g.Listener(l.(*net.TCPListener))
+	defer gated.Close()
+	h := house{g, l.Addr().String()}
+	accept := func(text string) net.Conn {
+		h.dial(t, text)
+		c, err := gated.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	asks := accept(request)
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(asks, first); err != nil { // the rest has come with it
+		t.Fatal(err)
+	}
+	silent := accept("")
+	g.start = g.start.Add(-time.Minute) // both have waited for so long now
+	if !g.closeWaiting() || g.Counts().Open != 1 {
+		t.Errorf("got %+v, want one to be closed", g.Counts())
+	}
+	if _, err := silent.Read(first); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("who has sent nothing is still open: %v", err)
+	}
+	if g.closeWaiting() {
+		t.Error("who has sent something was closed")
+	}
+	if _, err := io.ReadAll(io.LimitReader(asks, int64(len(request)-1))); err != nil {
+		t.Errorf("read what was sent: %v", err)
+	}
+}
+
 // A request that is being answered is never closed; who comes waits for it.
 func TestGateWaitsForWhoIsBusy(t *testing.T) {
 	began, release := make(chan struct{}, 2), make(chan struct{})

@@ -8,13 +8,20 @@ import (
 
 // unsent returns how many bytes the client has not acknowledged; 0 where that
 // cannot be asked.
-func unsent(c *net.TCPConn) (n int) {
+func unsent(c *net.TCPConn) int { return queued(c, unix.SIOCOUTQ) }
+
+// unread returns how many bytes the client has sent that nobody has read yet; 0
+// where that cannot be asked.
+func unread(c *net.TCPConn) int { return queued(c, unix.SIOCINQ) }
+
+// queued asks for the length of one of a socket's queues; see tcp(7).
+func queued(c *net.TCPConn, which uint) (n int) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0
 	}
 	var ioctlErr error
-	if err := raw.Control(func(fd uintptr) { n, ioctlErr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil || ioctlErr != nil {
+	if err := raw.Control(func(fd uintptr) { n, ioctlErr = unix.IoctlGetInt(int(fd), which) }); err != nil || ioctlErr != nil {
 		return 0
 	}
 	return n
