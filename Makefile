@@ -53,7 +53,7 @@ golden:
 	go test -count=1 -v -run '^TestGolden' ./internal/e2e
 
 # Real clients, the kill loop, the conformance suite. E2EFLAGS go to the tests:
-# make e2e E2EFLAGS='-kills 1000 -require-clients'
+# make e2e E2EFLAGS='-kills 1000 -require-clients', or -slow-clients 10000, -streams 1000, -soak 5m
 E2EFLAGS :=
 e2e:
 	tools/e2e.sh $(E2EFLAGS)

@@ -11,12 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 var (
 	kills          = flag.Int("kills", 50, "how many kill -9 the kill loop makes")
 	rolls          = flag.Int("rolls", 2, "how many restarts a rolling restart has")
 	slowClients    = flag.Int("slow-clients", 500, "how many clients send a header byte by byte; a tenth as many hardly read")
+	soak           = flag.Duration("soak", 3*time.Second, "how long the soak goes on, beside a tenth of that to warm up")
 	streams        = flag.Int("streams", 20, "how many clients read a large blob from a server with little memory")
 	crowdClients   = flag.Int("crowd", 100, "how many clients pull one cold blob at once")
 	crowdMiB       = flag.Int("crowd-mib", 64, "the size of that blob")
