@@ -68,6 +68,7 @@ func allCases(o options) []testCase {
 	all = append(all, followerCases()...)
 	all = append(all, tlsCases()...)
 	all = append(all, warehouseCases()...)
+	all = append(all, mixedCases()...)
 	all = append(all, moveCases()...)
 	all = append(all, carryCases()...)
 	return all
