@@ -30,6 +30,7 @@ type serving struct {
 	env       []string // further environment
 	files     int      // how many it may have open at once; 0: as many as we
 	group     memoryGroup
+	debug     bool // it logs all that it can
 }
 
 // An entrepot is `entrepot serve` in a process of its own.
@@ -77,6 +78,9 @@ func startServe(t testing.TB, s serving) *process {
 	}
 	cmd := exec.Command(bin, "serve", "--quiet", "--config", conf)
 	limits := ""
+	if s.debug {
+		cmd.Args = append(cmd.Args, "--log-level", "debug")
+	}
 	if s.files > 0 {
 		limits += fmt.Sprintf("ulimit -n %d && ", s.files)
 	}
