@@ -76,6 +76,7 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 	out := &logWriter{w: env.Stderr}
 	defer out.flush()
 	log := cfg.logger(out, level)
+	keepMemory(log)
 	l, err := listen(cfg)
 	if err != nil {
 		return err
