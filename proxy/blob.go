@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"io"
+	"os"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -29,6 +30,7 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
+	again := off != 0 || o.Result != "" // the request got something already, and could not read on
 	if err := p.enter(ctx, o, k.negative()); err != nil {
 		return oci.Blob{}, err
 	}
@@ -36,7 +38,7 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	for look := range maxLooks {
 		mine := proved || p.linked(&pol, k)
 		if mine {
-			if b, ok := p.openStored(k, off); ok {
+			if b, ok := p.openStored(k, off, again); ok {
 				if look == 0 {
 					o.Result = oci.Hit
 				}
@@ -52,19 +54,20 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 			continue
 		}
 		b, err := p.follow(ctx, o, &pol, k, off, mine)
-		if err == errFull {
-			return p.around(ctx, o, k, off)
+		if err == errFull || err == errBroken {
+			return p.around(ctx, o, k, off, err)
 		}
 		if err != errAgain {
 			return b, err
 		}
 	}
 	// It is evicted as fast as it is fetched: then the store is left out.
-	return p.around(ctx, o, k, off)
+	return p.around(ctx, o, k, off, errFull)
 }
 
-// openStored opens a blob that is stored, positioned at off.
-func (p *Proxy) openStored(k blobKey, off int64) (oci.Blob, bool) {
+// openStored opens a blob that is stored, positioned at off. With doubt it sees
+// that it can be read there.
+func (p *Proxy) openStored(k blobKey, off int64, doubt bool) (oci.Blob, bool) {
 	f, size, err := p.cache.Open(k.digest)
 	if err != nil {
 		if !notFound(err) {
@@ -72,14 +75,30 @@ func (p *Proxy) openStored(k blobKey, off int64) (oci.Blob, bool) {
 		}
 		return oci.Blob{}, false
 	}
-	if off != 0 {
-		if _, err := f.Seek(off, io.SeekStart); err != nil {
+	if doubt {
+		if err := standAt(f, off, size); err != nil {
 			f.Close()
-			p.storeError("open blob", k.name, err)
+			p.storeError("read blob", k.name, err)
+			if err := p.cache.Quarantine(k.digest); err != nil {
+				p.storeError("quarantine blob", k.name, err)
+			}
 			return oci.Blob{}, false
 		}
 	}
 	return oci.Blob{Descriptor: oci.Descriptor{Digest: k.digest, Size: size}, Body: f, Offset: off, From: "store"}, true
+}
+
+// standAt positions a file, and sees that it can be read there: whoever asks for
+// a blob in its middle, or once more, may have got that far, and no further, from
+// a disk that is failing.
+func standAt(f *os.File, off, size int64) error {
+	if off < size {
+		if _, err := f.ReadAt(make([]byte, 1), off); err != nil {
+			return err
+		}
+	}
+	_, err := f.Seek(off, io.SeekStart)
+	return err
 }
 
 // follow joins the fill of a blob, or starts it, and returns its body as soon as

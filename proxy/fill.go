@@ -74,6 +74,7 @@ type fill struct {
 	crew     *crew        // those who fetch parts for this try; nil for nobody
 	size     int64        // in bytes; -1 where the upstream did not say, until verified
 	ready    int64        // how many bytes readers may have
+	wreck    *wreck       // what is left of a fill whose disk failed; nil for none
 	verified bool
 	err      error // why it failed, once it has
 	over     bool  // there will be no change any more

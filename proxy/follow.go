@@ -133,6 +133,7 @@ type follower struct {
 	pos   int64 // of the next byte
 	given int64 // where the bytes end that were given from this try or the one before
 	from  string
+	rest  io.ReadCloser // the bytes from pos on, where the disk has failed; nil as long as it works
 	close sync.Once
 
 	queued *crew // that has no connection for it at the moment; nil for none. Guarded by the fill's mu
@@ -154,7 +155,7 @@ func (f *fill) reader(ctx context.Context, k blobKey, claim, off int64) (*follow
 	case f.err != nil && !f.isOpen && f.key.repo != k.repo:
 		return nil, errAgain // what the upstream says about another repository says nothing about ours
 	case f.err != nil && !f.verified:
-		return nil, f.err
+		return nil, f.err // of a disk that failed too: then the request goes around the cache
 	case f.over:
 		return nil, errAgain
 	}
@@ -177,6 +178,9 @@ func (r *follower) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := r.await(len(p))
+	if err == errStranded {
+		return r.readRest(p)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -243,6 +247,8 @@ func (r *follower) look(wanted int) (n int, change <-chan struct{}, err error) {
 	switch {
 	case f.verified:
 		return 0, nil, io.EOF
+	case f.wreck != nil && f.err != nil && r.try == f.try:
+		return 0, nil, errStranded
 	case f.err != nil:
 		return 0, nil, f.err
 	}
@@ -272,6 +278,7 @@ func (r *follower) follow() error {
 // Close ends the reading. The fill goes on.
 func (r *follower) Close() error {
 	r.close.Do(func() {
+		r.leaveRest()
 		r.spool.Release()
 		r.f.left(r)
 	})
@@ -318,6 +325,9 @@ func (s seeker) Seek(offset int64, whence int) (int64, error) {
 	}
 	if offset < 0 {
 		return 0, errors.New("seek: the position is negative")
+	}
+	if offset != s.pos {
+		s.leaveRest()
 	}
 	s.pos = offset
 	return offset, nil

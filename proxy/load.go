@@ -105,8 +105,9 @@ func (t *try) fail(ctx context.Context, err error) (again bool, shown error) {
 		return false, errClosed()
 	case isStorage(err):
 		t.f.p.storeError("write blob", n, err)
+		t.f.strand(t.spool)
 		t.end("discard partial blob", t.spool.Discard)
-		return false, broken(err)
+		return false, unstored(err)
 	default:
 		t.end("keep partial blob", t.spool.Keep)
 		return false, fault(n, oci.CodeBlobUnknown, err)
@@ -156,7 +157,7 @@ func (t *try) complete(ctx context.Context) error {
 	defer t.spool.Release()
 	if err := t.spool.Commit(ctx); err != nil {
 		t.f.p.storeError("store blob", t.f.key.name, err)
-		return broken(err)
+		return unstored(err)
 	}
 	return errStored
 }
@@ -173,7 +174,7 @@ func (t *try) takeUp() error {
 			t.f.p.storeError("read partial blob", t.f.key.name, err)
 			t.end("discard partial blob", t.spool.Discard)
 			t.spool.Release()
-			return broken(err)
+			return unstored(err)
 		}
 	}
 	t.kept = t.spool.Size()

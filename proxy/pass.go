@@ -19,6 +19,10 @@ func (r *follower) WriteTo(w io.Writer) (sent int64, err error) {
 		if err == io.EOF {
 			return sent, nil
 		}
+		if err == errStranded {
+			m, err := io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{r})
+			return sent + m, err
+		}
 		if err != nil {
 			return sent, err
 		}

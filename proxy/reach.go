@@ -214,7 +214,11 @@ func (c *crew) copy(x *part) error {
 		left := min(fillBuffer, x.end-x.from)
 		n, err := readSome(b.Body, buf[:left], int(min(fillLeast, left)), p.cfg.now)
 		if n > 0 {
-			if _, err := c.spool.WriteAt(buf[:n], x.from); err != nil {
+			_, err := c.spool.WriteAt(buf[:n], x.from)
+			if full(err) && p.cache.MakeRoom(c.ctx, x.end-x.from+roomToSpare) == nil {
+				_, err = c.spool.WriteAt(buf[:n], x.from)
+			}
+			if err != nil {
 				return err
 			}
 			c.came(x, int64(n))

@@ -103,7 +103,8 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 	c.blobHeaders(d)
 	if isFile && strings.IndexByte(r.Header.Get("Range"), ',') < 0 {
 		http.ServeContent(c.w, r, "", time.Time{}, file)
-		return c.served(fileSent(file, c.header), nil)
+		sent, err := c.goOn(file, body.open)
+		return c.served(sent, err)
 	}
 	if from, ok := b.Body.(io.WriterTo); ok && whole(r.Header) {
 		return c.passBlob(b.Size, from)
@@ -185,6 +186,30 @@ func fileSent(f *os.File, h http.Header) int64 {
 		return end - start
 	}
 	return end
+}
+
+// goOn ends a body that broke off because its file cannot be read on: the rest
+// comes from wherever the reader finds it now. It returns how much was sent in all.
+func (c *call) goOn(file *os.File, open func(off int64) (io.ReadCloser, error)) (sent int64, err error) {
+	sent = fileSent(file, c.header)
+	length, err := strconv.ParseInt(c.header.Get("Content-Length"), 10, 64)
+	if err != nil || sent >= length {
+		return sent, nil // all of it, or an answer without a body
+	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return sent, nil
+	}
+	if _, err := file.ReadAt(make([]byte, 1), at); err == nil || err == io.EOF {
+		return sent, nil // it is the client who does not read on
+	}
+	rest, err := open(at)
+	if err != nil {
+		return sent, fmt.Errorf("go on with a blob whose file cannot be read: %w", err)
+	}
+	defer rest.Close()
+	n, err := io.CopyN(c.w, rest, length-sent)
+	return sent + n, err
 }
 
 // deleteBlob takes a blob out of the repository.

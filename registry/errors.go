@@ -135,6 +135,11 @@ func outOfFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
+// outOfRoom reports whether the storage is full.
+func outOfRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 func judgeKind(err error, e *oci.Error, in circumstances) (int, string) {
 	switch {
 	case errors.Is(err, oci.ErrNotFound):
@@ -162,6 +167,8 @@ func judgeKind(err error, e *oci.Error, in circumstances) (int, string) {
 		return http.StatusBadRequest, in.invalid()
 	case e.Timeout, errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout, in.unknown()
+	case in.write && outOfRoom(err):
+		return http.StatusInsufficientStorage, in.unknown()
 	case errors.Is(err, oci.ErrUnavailable):
 		return http.StatusServiceUnavailable, in.unknown()
 	}
@@ -225,6 +232,8 @@ func fallbackMessage(err error, a answer, in circumstances) string {
 	switch {
 	case a.status == http.StatusInternalServerError:
 		return "internal error"
+	case a.status == http.StatusInsufficientStorage:
+		return "there is no room left"
 	case a.status == http.StatusBadGateway:
 		return "it does not answer as a registry"
 	case a.status == http.StatusServiceUnavailable:

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -75,6 +76,8 @@ func diskError(err error) error {
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return &oci.Error{Kind: oci.ErrNotFound, Err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &oci.Error{Kind: oci.ErrUnavailable, Message: "the storage is full", Err: err}
 	}
 	return &oci.Error{Kind: oci.ErrUnavailable, Message: "the storage failed", Err: err}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/entrepot/entrepot/oci"
 )
@@ -90,8 +91,25 @@ func (s *Store) quarantine(ctx context.Context, k Key, why error) {
 		s.log.Error("cannot take a damaged object away", "key", string(k), "err", err)
 	default:
 		s.usage.remove(k, info.Size)
+		s.observe(Event{Kind: EventDamaged, Pool: poolOf(k), Digest: digestIn(k), Bytes: info.Size})
 		s.log.Error("damaged object moved to quarantine", "key", string(k), "why", why)
 	}
+}
+
+func poolOf(k Key) string {
+	if strings.HasPrefix(string(k), "v/") {
+		return "pushed"
+	}
+	return "cache"
+}
+
+// digestIn returns the digest of a blob's key, "" for other keys.
+func digestIn(k Key) oci.Digest {
+	if d, ok := incarnationOf(string(k)); ok {
+		return d
+	}
+	d, _ := blobOf(string(k))
+	return d
 }
 
 // emptyDigest returns the digest of nothing, of the algorithm of like.

@@ -48,7 +48,9 @@ func (s *Store) open() error {
 }
 
 func (s *Store) takeLock() error {
-	f, err := os.OpenFile(s.path("LOCK"), os.O_RDWR|os.O_CREATE, filePerm)
+	// For reading: a file that is open for writing would keep the file system from
+	// being mounted read-only.
+	f, err := os.OpenFile(s.path("LOCK"), os.O_RDONLY|os.O_CREATE, filePerm)
 	if err != nil {
 		return err
 	}
@@ -63,11 +65,7 @@ func (s *Store) takeLock() error {
 		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	s.lock = f
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
-	return err
+	return os.WriteFile(f.Name(), fmt.Appendln(nil, os.Getpid()), filePerm)
 }
 
 // checkFormat reads FORMAT, or writes it into an empty directory.

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -226,6 +228,17 @@ func (sp *Spool) Verify() error {
 	}
 	sp.verified = true
 	return nil
+}
+
+// Hash returns the hash of the first Size bytes, to be gone on with elsewhere:
+// each call of the function makes another one. Hash itself is the writer's alone.
+func (sp *Spool) Hash() (func() (hash.Hash, error), error) {
+	state, err := sp.grow.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	alg := sp.d.Algorithm()
+	return func() (hash.Hash, error) {
+		h := alg.Hash()
+		return h, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
+	}, err
 }
 
 // Commit verifies the spool and makes it the blob: synced, read-only, under

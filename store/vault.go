@@ -226,7 +226,7 @@ func (v *Vault) another(ctx context.Context, d oci.Digest, tried []inc) inc {
 // needs it: so an old one, which a collector may be about to take, is made
 // young first, and one that is condemned is not here.
 func (v *Vault) Stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descriptor, error) {
-	f, i, info, err := v.open(ctx, n, d)
+	f, i, info, err := v.open(ctx, n, d, -1)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
@@ -263,7 +263,7 @@ const blobType = "application/octet-stream"
 // Blob opens a blob that the repository has a link to. Its body is an
 // *os.File. The bytes were verified when they were stored, not now.
 func (v *Vault) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (oci.Blob, error) {
-	f, _, info, err := v.open(ctx, n, d)
+	f, _, info, err := v.open(ctx, n, d, off)
 	if err != nil {
 		return oci.Blob{}, err
 	}
@@ -284,13 +284,16 @@ func (v *Vault) Blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	}, nil
 }
 
-func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, inc, Info, error) {
+// open opens an incarnation of a blob that can be read at off; a negative off asks
+// for none that can be read.
+func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest, off int64) (*os.File, inc, Info, error) {
 	n.Host = ""
 	i, err := v.link(ctx, n, d)
 	if err != nil {
 		return nil, "", Info{}, unknown(err, errBlobUnknown(n, d))
 	}
 	var tried []inc
+	var unreadable error
 	for ; i != ""; i = v.another(ctx, d, tried) {
 		tried = append(tried, i)
 		k, err := vaultBlobKey(d, i)
@@ -300,7 +303,13 @@ func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, i
 		f, info, err := v.store.openBlob(ctx, k)
 		switch {
 		case err == nil && (info.Size > 0 || d == emptyDigest(d)):
-			return f, i, info, nil
+			bad := readable(f, off, info.Size)
+			if bad == nil {
+				return f, i, info, nil
+			}
+			f.Close()
+			unreadable = diskError(bad)
+			v.alarm(k, d, info.Size, bad)
 		case err == nil:
 			f.Close()
 			v.store.quarantine(ctx, k, errors.New("the file is empty"))
@@ -308,8 +317,27 @@ func (v *Vault) open(ctx context.Context, n ref.Name, d oci.Digest) (*os.File, i
 			return nil, "", Info{}, err
 		}
 	}
+	if unreadable != nil {
+		return nil, "", Info{}, unreadable
+	}
 	v.store.log.Error("a pushed blob has no bytes", "repository", n.Path, "digest", d)
 	return nil, "", Info{}, errBlobUnknown(n, d)
+}
+
+// readable returns why the byte of a file at off cannot be read.
+func readable(f *os.File, off, size int64) error {
+	if off < 0 || off >= size {
+		return nil
+	}
+	_, err := f.ReadAt(make([]byte, 1), off)
+	return err
+}
+
+// alarm tells of a pushed blob that cannot be read. It may be all that is left, so
+// it stays where it is.
+func (v *Vault) alarm(k Key, d oci.Digest, size int64, why error) {
+	v.store.observe(Event{Kind: EventDamaged, Pool: "pushed", Digest: d, Bytes: size})
+	v.store.log.Error("a pushed blob cannot be read: push it again", "digest", d, "key", string(k), "err", why)
 }
 
 // link returns the incarnation that the repository's link to d names.

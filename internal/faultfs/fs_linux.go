@@ -34,6 +34,7 @@ const (
 type Fault struct {
 	Op    Op
 	Path  string        // a part of the path below the mount that they have; of a rename or a link, of its new name; "" for all
+	Inode uint64        // of the file, for reads, writes and syncs, as the file below has it; 0: any
 	From  int64         // reads and writes of bytes before it go well
 	Times int           // how many of them fail; 0: all
 	Err   syscall.Errno // what they fail with
@@ -126,13 +127,18 @@ func (f *FS) Hits() []Hit {
 	return hits
 }
 
-// check returns the error that an operation has; file says which open file it is on.
-func (f *FS) check(op Op, path string, file uint64, off, size int64) syscall.Errno {
+// check returns the error that an operation has; on is the open file that it is
+// on, where it is on one.
+func (f *FS) check(op Op, path string, on *file, off, size int64) syscall.Errno {
+	var id, inode uint64
+	if on != nil {
+		id, inode = on.id, on.n.StableAttr().Ino
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	errno := syscall.Errno(0)
 	for i, x := range f.faults {
-		if x.Op != op || !strings.Contains(path, x.Path) || x.From > 0 && off+size <= x.From {
+		if x.Op != op || !strings.Contains(path, x.Path) || x.Inode != 0 && x.Inode != inode || x.From > 0 && off+size <= x.From {
 			continue
 		}
 		errno = x.Err
@@ -142,7 +148,7 @@ func (f *FS) check(op Op, path string, file uint64, off, size int64) syscall.Err
 		break
 	}
 	if errno != 0 || op == Sync {
-		f.hits = append(f.hits, Hit{op, path, file, errno})
+		f.hits = append(f.hits, Hit{op, path, id, errno})
 	}
 	return errno
 }

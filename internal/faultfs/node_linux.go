@@ -21,7 +21,7 @@ func (n *node) child(name string) string { return filepath.Join(n.name(), name) 
 
 func (f *FS) root() *fs.Inode { return f.top.EmbeddedInode() }
 
-func (n *node) fail(op Op, name string) syscall.Errno { return n.f.check(op, name, 0, 0, 0) }
+func (n *node) fail(op Op, name string) syscall.Errno { return n.f.check(op, name, nil, 0, 0) }
 
 // Open opens a file.
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
@@ -128,7 +128,7 @@ func (f *file) PassthroughFd() (int, bool) { return 0, false }
 // Read reads.
 func (f *file) Read(ctx context.Context, p []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	f.n.f.wait(len(p))
-	if errno := f.n.f.check(Read, f.n.name(), f.id, off, int64(len(p))); errno != 0 {
+	if errno := f.n.f.check(Read, f.n.name(), f, off, int64(len(p))); errno != 0 {
 		return nil, errno
 	}
 	return f.LoopbackFile.Read(ctx, p, off)
@@ -137,7 +137,7 @@ func (f *file) Read(ctx context.Context, p []byte, off int64) (fuse.ReadResult, 
 // Write writes.
 func (f *file) Write(ctx context.Context, p []byte, off int64) (uint32, syscall.Errno) {
 	f.n.f.wait(len(p))
-	if errno := f.n.f.check(Write, f.n.name(), f.id, off, int64(len(p))); errno != 0 {
+	if errno := f.n.f.check(Write, f.n.name(), f, off, int64(len(p))); errno != 0 {
 		return 0, errno
 	}
 	return f.LoopbackFile.Write(ctx, p, off)
@@ -157,7 +157,7 @@ func (f *file) Writev(ctx context.Context, data [][]byte, off int64) (n uint32, 
 
 // Fsync makes bytes durable.
 func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
-	if errno := f.n.f.check(Sync, f.n.name(), f.id, 0, 0); errno != 0 {
+	if errno := f.n.f.check(Sync, f.n.name(), f, 0, 0); errno != 0 {
 		return errno
 	}
 	return f.LoopbackFile.Fsync(ctx, flags)
@@ -165,7 +165,7 @@ func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
 
 // Allocate asks for room.
 func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
-	if errno := f.n.f.check(Allocate, f.n.name(), f.id, int64(off), int64(size)); errno != 0 {
+	if errno := f.n.f.check(Allocate, f.n.name(), f, int64(off), int64(size)); errno != 0 {
 		return errno
 	}
 	return f.LoopbackFile.Allocate(ctx, off, size, mode)
