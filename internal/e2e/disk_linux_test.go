@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/entrepot/entrepot/internal/faultfs"
 	"github.com/entrepot/entrepot/internal/regtest"
@@ -341,4 +343,31 @@ func TestFault16Full(t *testing.T) {
 		t.Errorf("the session ends with %d", resp.StatusCode)
 	}
 	s.ask(t, "GET", "apps/x/blobs/"+string(d)).is(t, own)
+}
+
+// TestFault39SlowDisk pulls a cold blob to a disk that is slower than the network,
+// with four clients: they get it whole, and what the disk has not taken yet does
+// not pile up in memory. How fast they are is logged: the disk is the limit.
+func TestFault39SlowDisk(t *testing.T) {
+	const size, rate = 48 << 20, 20_000_000
+	s, f := newFaulty(t)
+	d, content := s.addBlob(t, "library/ubuntu", 1, size)
+	f.Slow(rate)
+	begun := time.Now()
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			if a, err := tryGet(t, http.MethodGet, s.url+"/v2/"+blobPath(d)); err != nil || a.err != nil || !bytes.Equal(a.body, content) {
+				t.Errorf("%d bytes of %d (%v)", len(a.body), size, err)
+			}
+		})
+	}
+	clients.Wait()
+	t.Logf("%.1f MB/s on a disk with %.1f MB/s", size/time.Since(begun).Seconds()/1e6, rate/1e6)
+	if n := s.blobGets(d); n != 1 {
+		t.Errorf("the upstream was asked %d times, want once", n)
+	}
+	if peak := s.peakMemory(t); peak > 96<<20 {
+		t.Errorf("Entrepot has used %d MiB of memory", peak>>20)
+	}
 }

@@ -127,7 +127,6 @@ func (f *file) PassthroughFd() (int, bool) { return 0, false }
 
 // Read reads.
 func (f *file) Read(ctx context.Context, p []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	f.n.f.wait(len(p))
 	if errno := f.n.f.check(Read, f.n.name(), f, off, int64(len(p))); errno != 0 {
 		return nil, errno
 	}
