@@ -186,7 +186,8 @@ func TestCacheScopes(t *testing.T) {
 
 // TestCacheHeals: whatever happens to files under a running or a stopped
 // store, the answer is the right bytes or a miss, and the next fill repairs
-// it.
+// it. A record without its blob is a miss, harbor#15654, and an empty file is
+// never taken for content, zot#4201.
 func TestCacheHeals(t *testing.T) {
 	m, layer := someManifest(), digestOf("layer")
 	blob, _ := cacheBlobKey(m.Digest)

@@ -66,7 +66,8 @@ func (b endlessBucket) List(ctx context.Context, _, _ string, _ bool) iter.Seq2[
 }
 
 // TestOpenDoesNotWalk: a store is ready, after a kill too, before anybody has
-// looked at what it holds, and Close does not wait for that either.
+// looked at what it holds, and Close does not wait for that either:
+// bazel-remote#386.
 func TestOpenDoesNotWalk(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Config{})
@@ -114,7 +115,8 @@ func TestUsageCounts(t *testing.T) {
 	})
 }
 
-// TestSweep lets a day pass for what nobody went on with.
+// TestSweep lets a day pass for what nobody went on with: an upload that nobody
+// ends does not stay for ever, zot#2598, harbor#17651, quay#6885.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

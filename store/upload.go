@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/entrepot/entrepot/oci"
 	"github.com/entrepot/entrepot/ref"
@@ -30,6 +31,7 @@ type Upload struct {
 	repo ref.Name
 	dir  string
 	size atomic.Int64
+	used atomic.Int64 // when a call began last, in nanoseconds of the vault's life: no jump of the clock makes it old
 
 	// busy is held by the one Append, Commit or Cancel that is running. It is
 	// only ever tried, never waited for. It guards what follows.
@@ -74,6 +76,7 @@ func (v *Vault) NewUpload(_ context.Context, n ref.Name, algorithm string) (oci.
 	if err := u.create(); err != nil {
 		return nil, diskError(fmt.Errorf("start upload: %w", err))
 	}
+	u.used.Store(int64(time.Since(v.born)))
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.uploads[id] = u
@@ -154,6 +157,7 @@ func (v *Vault) Upload(_ context.Context, n ref.Name, id string) (oci.Upload, er
 		if u, err = v.loadUpload(id); err != nil {
 			return nil, err
 		}
+		u.used.Store(int64(time.Since(v.born)))
 		v.uploads[id] = u
 	}
 	if u.repo != n {
@@ -209,6 +213,7 @@ func (u *Upload) begin() error {
 		u.busy.Unlock()
 		return errUploadUnknown(u.id)
 	}
+	u.used.Store(int64(time.Since(u.v.born)))
 	return nil
 }
 
@@ -385,6 +390,9 @@ func (v *Vault) sweepUpload(id string) {
 		v.store.removeUpload(dir)
 		v.store.observe(left)
 		return
+	}
+	if time.Since(v.born)-time.Duration(u.used.Load()) <= maxAge {
+		return // the clock has jumped
 	}
 	if err := u.begin(); err != nil {
 		return // in use

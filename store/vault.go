@@ -44,6 +44,7 @@ type Vault struct {
 	repos [64]sync.RWMutex // by hash of the repository: pushes of manifests share it, deletes have it alone
 	seed  maphash.Seed
 
+	born    time.Time // of this process
 	mu      sync.Mutex
 	uploads map[string]*Upload // :: id → session that was used since the start
 }
@@ -73,6 +74,7 @@ func newVault(s *Store) *Vault {
 		sure:    newMemory[Key, struct{}](n, nil),
 		bytes:   newManifestMemory(s.cfg),
 		seed:    maphash.MakeSeed(),
+		born:    time.Now(),
 		uploads: map[string]*Upload{},
 	}
 }

@@ -221,7 +221,7 @@ func TestVaultLists(t *testing.T) {
 }
 
 // TestVaultAlarms: damage to what was pushed is never served and never
-// silent, and pushing again heals it.
+// silent, and pushing again heals it (harbor#15654).
 func TestVaultAlarms(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
