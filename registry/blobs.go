@@ -103,8 +103,7 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 	c.blobHeaders(d)
 	if isFile && strings.IndexByte(r.Header.Get("Range"), ',') < 0 {
 		http.ServeContent(c.w, r, "", time.Time{}, file)
-		sent, err := c.goOn(file, body.open)
-		return c.served(sent, err)
+		return c.served(c.goOn(file, body.open))
 	}
 	if from, ok := b.Body.(io.WriterTo); ok && whole(r.Header) {
 		return c.passBlob(b.Size, from)

@@ -331,7 +331,9 @@ func readable(f *os.File, off, size int64) error {
 	if off < 0 || off >= size {
 		return nil
 	}
-	_, err := f.ReadAt(make([]byte, 1), off)
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	_, err := f.ReadAt(buf[:1], off)
 	return err
 }
 
