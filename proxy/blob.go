@@ -31,7 +31,7 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
 	again := off != 0 || o.Result != "" // the request got something already, and could not read on
-	if err := p.enter(ctx, o, k.negative()); err != nil {
+	if err := p.enter(ctx, o, &pol, k.negative()); err != nil {
 		return oci.Blob{}, err
 	}
 	proved := false
@@ -176,7 +176,7 @@ func (p *Proxy) stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 	pol, in := p.policy(ctx, n)
 	k := blobKey{in, d}
 	o := oci.OutcomeOf(ctx)
-	if err := p.enter(ctx, o, k.negative()); err != nil {
+	if err := p.enter(ctx, o, &pol, k.negative()); err != nil {
 		return oci.Descriptor{}, err
 	}
 	mine := p.linked(&pol, k)

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"time"
 
@@ -25,7 +26,7 @@ const maxEntries = 16384
 // mistake, says what they were.
 type entries struct {
 	key   [32]byte
-	known *recent[repo, time.Time] // :: repository and caller → when the proof ends
+	known *recent[repo, time.Time] // :: repository and caller → when he was let in
 	asked group[negativeKey, struct{}]
 }
 
@@ -44,14 +45,24 @@ func (e *entries) who(login oci.Secret) string {
 }
 
 // has reports whether the caller may have what is stored of the repository. A
-// proof that would last too long says that the clock was moved back.
+// proof of the future says that the clock was moved back.
 func (e *entries) has(in repo, now time.Time) bool {
 	if in.who == "" {
 		return true
 	}
-	until, ok := e.known.get(in)
-	left := until.Sub(now)
-	return ok && left > 0 && left <= entryTTL
+	return e.hasHad(in, now, entryTTL)
+}
+
+// mayStill is has while the upstream cannot be asked.
+func (e *entries) mayStill(in repo, pol *Policy, now time.Time) bool {
+	return e.has(in, now) || e.hasHad(in, now, pol.OfflineProofTTL)
+}
+
+// hasHad is has for a proof of another age.
+func (e *entries) hasHad(in repo, now time.Time, limit time.Duration) bool {
+	at, ok := e.known.get(in)
+	since := now.Sub(at)
+	return ok && since >= 0 && since < limit
 }
 
 // admit learns from an answer about content of a repository, which an upstream
@@ -60,7 +71,7 @@ func (p *Proxy) admit(in repo, err error) {
 	switch {
 	case in.who == "":
 	case err == nil:
-		p.entries.known.put(in, p.cfg.now().Add(entryTTL))
+		p.entries.known.put(in, p.cfg.now())
 	case refused(err):
 		p.entries.known.delete(in)
 		p.negative.note(in.entry(), err, 0, p.cfg.now())
@@ -70,9 +81,15 @@ func (p *Proxy) admit(in repo, err error) {
 // enter lets a caller into a repository: at once where logins are not his
 // affair, or where he has lately been let in; otherwise the upstream is asked
 // for what he wants, whether it is stored or not, so that neither the answer
-// nor what it takes to find it tells which.
-func (p *Proxy) enter(ctx context.Context, o *oci.Outcome, k negativeKey) error {
-	if k.who == "" || p.entries.has(k.repo, p.cfg.now()) {
+// nor what it takes to find it tells which. Where it cannot be asked, a proof
+// that is older may do.
+func (p *Proxy) enter(ctx context.Context, o *oci.Outcome, pol *Policy, k negativeKey) error {
+	now := p.cfg.now()
+	if k.who == "" || p.entries.has(k.repo, now) {
+		return nil
+	}
+	older := p.entries.hasHad(k.repo, now, pol.OfflineProofTTL)
+	if older && p.health.down(k.lane(k.kind == noBlob), now) != nil {
 		return nil
 	}
 	if err := p.barred(k); err != nil {
@@ -89,8 +106,20 @@ func (p *Proxy) enter(ctx context.Context, o *oci.Outcome, k negativeKey) error 
 		return err
 	}
 	o.Result = how
-	_, err = f.wait(ctx, p.cfg.headerTimeout())
-	return waited(k.repo, err)
+	limit := p.cfg.headerTimeout()
+	if older {
+		limit = p.cfg.staleWait()
+	}
+	_, err = f.wait(ctx, limit)
+	if err = waited(k.repo, err); older && ctx.Err() == nil && cannotBeAsked(err) {
+		return nil
+	}
+	return err
+}
+
+// cannotBeAsked reports whether an error says nothing about what was asked.
+func cannotBeAsked(err error) bool {
+	return errors.Is(err, oci.ErrUnavailable) || errors.Is(err, oci.ErrMismatch)
 }
 
 // barred returns why the upstream need not be asked.

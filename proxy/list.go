@@ -29,7 +29,7 @@ func (p *Proxy) Tags(ctx context.Context, n ref.Name, after string) iter.Seq2[st
 
 // eachTag calls yield for each tag until it says stop.
 func (p *Proxy) eachTag(ctx context.Context, n ref.Name, after string, yield func(string) bool) error {
-	_, in := p.policy(ctx, n)
+	pol, in := p.policy(ctx, n)
 	o := oci.OutcomeOf(ctx)
 	o.Result = oci.Miss
 	lister, ok := p.up.(oci.Lister)
@@ -49,7 +49,7 @@ func (p *Proxy) eachTag(ctx context.Context, n ref.Name, after string, yield fun
 		}
 		return nil
 	})
-	if passed > 0 || ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.has(in, p.cfg.now()) {
+	if passed > 0 || ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.mayStill(in, &pol, p.cfg.now()) {
 		return err
 	}
 	return p.storedTags(o, in, after, yield, err)
@@ -112,7 +112,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 	if !ok {
 		return nil, nil // an upstream that knows of none
 	}
-	_, in := p.policy(ctx, n)
+	pol, in := p.policy(ctx, n)
 	k := manifestKey{in, d}
 	o := oci.OutcomeOf(ctx)
 	kept, stored := p.listed.get(k)
@@ -130,7 +130,7 @@ func (p *Proxy) referrers(ctx context.Context, n ref.Name, d oci.Digest) ([]oci.
 		list, err = f.wait(ctx, p.cfg.headerTimeout())
 		err = waited(in, err)
 	}
-	if ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.has(in, now) {
+	if ctx.Err() != nil || !errors.Is(err, oci.ErrUnavailable) || !p.entries.mayStill(in, &pol, now) {
 		return list, err
 	}
 	o.Result = oci.Stale

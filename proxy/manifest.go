@@ -26,7 +26,7 @@ func (p *Proxy) Manifest(ctx context.Context, r ref.Ref) (oci.Manifest, error) {
 func (p *Proxy) manifest(ctx context.Context, r ref.Ref) (m oci.Manifest, err error) {
 	pol, in := p.policy(ctx, r.Name)
 	o := oci.OutcomeOf(ctx)
-	if err := p.enterFor(ctx, o, in, r); err != nil {
+	if err := p.enterFor(ctx, o, &pol, in, r); err != nil {
 		return m, err
 	}
 	switch {
@@ -59,7 +59,7 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 	if r.Digest == "" && r.Tag == "" {
 		return oci.Descriptor{}, errNoReference
 	}
-	if err := p.enterFor(ctx, o, in, r); err != nil {
+	if err := p.enterFor(ctx, o, &pol, in, r); err != nil {
 		return oci.Descriptor{}, err
 	}
 	if r.Digest == "" {
@@ -77,12 +77,12 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 }
 
 // enterFor is enter for a manifest.
-func (p *Proxy) enterFor(ctx context.Context, o *oci.Outcome, in repo, r ref.Ref) error {
+func (p *Proxy) enterFor(ctx context.Context, o *oci.Outcome, pol *Policy, in repo, r ref.Ref) error {
 	switch {
 	case r.Digest != "":
-		return p.enter(ctx, o, manifestKey{in, r.Digest}.negative())
+		return p.enter(ctx, o, pol, manifestKey{in, r.Digest}.negative())
 	case r.Tag != "":
-		return p.enter(ctx, o, tagKey{in, r.Tag}.negative())
+		return p.enter(ctx, o, pol, tagKey{in, r.Tag}.negative())
 	}
 	return errNoReference
 }

@@ -22,7 +22,6 @@ package proxy
 import (
 	"context"
 	"log/slog"
-	"regexp"
 	"sync"
 	"time"
 
@@ -36,38 +35,6 @@ var (
 	_ oci.Lister          = (*Proxy)(nil)
 	_ oci.ReferrersLister = (*Proxy)(nil)
 )
-
-// A Policy says how the content of an upstream, or a part of it, is cached.
-type Policy struct {
-	// Scope names the upstream and the credential that is used there; content
-	// of one scope never answers for another. "" means the upstream's name.
-	Scope string
-	// Anonymous says that this scope has no credential: what can be fetched
-	// through it is public, and a blob that was fetched for one of its
-	// repositories may be read through all of them.
-	Anonymous bool
-	// Passthrough says that the callers log in to the upstream themselves, by
-	// the oci.LoginOf their requests. Nothing is answered to a caller from the
-	// store unless the upstream has lately let him into that repository.
-	Passthrough bool
-	// TagTTL is how long a tag is answered without asking the upstream.
-	// 0 means always ask, a negative value never ask again once it was seen.
-	TagTTL time.Duration
-	// Immutable tags are never asked for again once they were seen.
-	Immutable []*regexp.Regexp
-	// MaxStale limits how long after its last check a tag is answered while
-	// the upstream cannot be asked. 0 means no limit.
-	MaxStale time.Duration
-	// FillParallelism is how many connections may fetch one blob at once, where
-	// clients want ranges of it that lie far apart, or one connection is slow.
-	// 0 means 4; 1 has every blob fetched in order.
-	FillParallelism int
-	// ServeStaleOn404 answers a tag that the upstream has no more.
-	ServeStaleOn404 bool
-
-	login oci.Secret // of the caller; with Passthrough
-	cause *oci.Cause // of the request; nil for none
-}
 
 // Config configures a Proxy. The zero value works.
 type Config struct {
@@ -83,8 +50,10 @@ type Config struct {
 	// from several goroutines and must not block. Nil means nobody listens.
 	Observe func(Event)
 	// Scarce reports whether an upstream has few requests left for us. Those are
-	// for clients: nothing is then fetched ahead of them. It is called from
-	// several goroutines. Nil means that none ever has.
+	// for clients that ask for what is not here: nothing is then fetched ahead of
+	// them, and a stored tag is answered as it is, to be checked afterwards and
+	// ten times less often. It is called from several goroutines. Nil means that
+	// none ever has.
 	Scarce func(upstream string) bool
 	// PrefetchFills is how many fills may run at once before no further one is
 	// started ahead of the clients. 0 means 6, a negative value means that

@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"regexp"
-	"slices"
 	"time"
 
 	"github.com/entrepot/entrepot/oci"
@@ -12,12 +10,9 @@ import (
 )
 
 const (
-	// authGrace is how long a stored tag is answered although the upstream
-	// refuses our credentials, which may be a mistake there.
-	authGrace = time.Hour
-	// confirmMissing is how far apart two checks are that must both find a tag
-	// gone before it is forgotten.
-	confirmMissing = time.Minute
+	// sparing is how many times longer a tag is answered unchecked while the
+	// upstream has few requests left for us.
+	sparing = 10
 	// brokenWait is how long a stored tag waits for the check that finds out
 	// whether a broken upstream is back (spec/reliability.md, 5, row 7: 50 ms).
 	brokenWait = 40 * time.Millisecond
@@ -50,13 +45,10 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 		o.Result = oci.Negative
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
-	f, how, err := p.tags.join(ctx, p, k, func(ctx context.Context) (checked, error) {
-		got, err := p.check(ctx, pol, k)
-		if err == nil {
-			p.keepTag(k, got.rec)
-		}
-		return got, err
-	}, nil)
+	if stored && p.first(ctx, o, pol, k, rec) {
+		return rec, nil
+	}
+	f, how, err := p.startCheck(ctx, pol, k)
 	if err != nil {
 		return p.fallback(o, pol, k, rec, stored, err)
 	}
@@ -73,6 +65,40 @@ func (p *Proxy) tag(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey) 
 		o.Result = how
 	}
 	return got.rec, nil
+}
+
+// startCheck returns the check of a tag that runs, or starts one.
+func (p *Proxy) startCheck(ctx context.Context, pol *Policy, k tagKey) (*flight[checked], oci.Result, error) {
+	own := *pol // the caller does not wait for it to end
+	return p.tags.join(ctx, p, k, func(ctx context.Context) (checked, error) {
+		got, err := p.check(ctx, &own, k)
+		if err == nil {
+			p.keepTag(k, got.rec)
+		}
+		return got, err
+	}, nil)
+}
+
+// first answers with a stored tag that is no longer fresh, and has it checked
+// meanwhile: where the policy has it so, and where the upstream has few requests
+// left for us (spec/serve.md, B4 and F5). It reports whether it did.
+func (p *Proxy) first(ctx context.Context, o *oci.Outcome, pol *Policy, k tagKey, rec store.TagRecord) bool {
+	since, ttl := p.cfg.now().Sub(rec.ValidatedAt), pol.ttl(k.tag)
+	switch {
+	case since < 0 || pol.MaxStale > 0 && since > pol.MaxStale:
+		return false
+	case p.scarce(k.name.Host):
+		o.Warning = fmt.Sprintf("stale: upstream %s leaves us few requests, cached %s ago", k.name.Host, short(since))
+		if since >= sparing*ttl {
+			p.startCheck(ctx, pol, k) // what comes of it is for the next
+		}
+	case pol.StaleWhileRevalidate && since < 2*ttl:
+		p.startCheck(ctx, pol, k)
+	default:
+		return false
+	}
+	o.Result, o.Age = oci.Stale, since
+	return true
 }
 
 // waitCheck waits for a check: where the tag is stored only for a moment,
@@ -237,9 +263,9 @@ func (p *Proxy) learn(pol *Policy, k tagKey, rec store.TagRecord, stored bool, e
 	}
 	t, _ := p.troubles.get(k)
 	switch {
-	case notFound(err) && t.missing.IsZero():
+	case notFound(err) && t.missing.IsZero() && pol.confirmMissing() > 0:
 		p.troubles.put(k, trouble{missing: now})
-	case notFound(err) && now.Sub(t.missing) >= confirmMissing && !pol.ServeStaleOn404:
+	case notFound(err) && now.Sub(t.missing) >= pol.confirmMissing() && !pol.ServeStaleOn404:
 		if err := p.cache.DeleteTag(k.scope, k.name, k.tag); err != nil {
 			p.storeError("delete tag", k.name, err)
 		}
@@ -277,7 +303,7 @@ func (p *Proxy) mayServe(pol *Policy, k tagKey, rec store.TagRecord, why error, 
 		return false // he may have lost the right
 	case refused(why):
 		t, _ := p.troubles.get(k)
-		return now.Sub(t.refused) < authGrace
+		return now.Sub(t.refused) < pol.authGrace()
 	default:
 		return true
 	}
@@ -302,18 +328,6 @@ func (p *Proxy) keepTag(k tagKey, rec store.TagRecord) {
 func (p *Proxy) hasManifest(in repo, d oci.Digest) bool {
 	_, err := p.cache.Manifest(in.scope, in.name, d)
 	return err == nil
-}
-
-// fresh reports whether a tag that was checked then need not be checked now. A
-// check in the future says that the clock was moved back, and nothing else.
-func (pol *Policy) fresh(tag string, checked, now time.Time) bool {
-	if pol.TagTTL < 0 {
-		return true
-	}
-	if d := now.Sub(checked); d >= 0 && d < pol.TagTTL {
-		return true
-	}
-	return slices.ContainsFunc(pol.Immutable, func(re *regexp.Regexp) bool { return re.MatchString(tag) })
 }
 
 // record is the record of a tag that points at d, as was found out now.

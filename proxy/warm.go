@@ -123,7 +123,7 @@ func (p *Proxy) warm(ctx context.Context, r ref.Ref) {
 	}
 	var o oci.Outcome
 	m, err := p.manifest(oci.WithOutcome(ctx, &o), r)
-	if err == nil && o.Result == oci.Stale {
+	if err == nil && o.Result == oci.Stale && o.Warning != "" { // without, it is checked afterwards
 		err = errStale
 	}
 	if err == nil {
