@@ -49,5 +49,7 @@ type Event struct {
 	Sent      int64         // bytes of the body that was sent
 	Duration  time.Duration // from the start to the end of the body
 	Class     Class         // why there was no answer, or why its body broke
-	Remaining int64         // what RateLimit-Remaining said, -1 where it said nothing
+	Account   string        // the user's name that the request was authorised with; "" for none, or one without a name
+	Remaining int64         // what the endpoint's RateLimit-Remaining said, -1 where it said nothing
+	Limit     int64         // what its RateLimit-Limit said, -1 where it said nothing
 }

@@ -52,7 +52,7 @@ type payload struct {
 // which ctx ended.
 func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	w.over.begin()
-	rec := &record{c: c, over: w.over, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Remaining: -1}}
+	rec := &record{c: c, over: w.over, start: c.now(), ev: Event{Endpoint: w.label, Host: hostPort(w.url), Kind: w.kind, Method: w.method, Account: w.who.Username, Remaining: -1, Limit: -1}}
 	if err := rec.enter(ctx, w.who); err != nil {
 		rec.finish(ClassPaused, 0)
 		return nil, err
@@ -85,7 +85,7 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	}
 	dog.answer()
 	c.pauses.note(rec.ev.Host, w.who, res, c.now())
-	rec.answered(res)
+	rec.answered(res, w.own)
 	res.Body = &body{rc: res.Body, dog: dog, idle: c.idleTimeout(), rec: rec, parent: ctx, ctx: own, req: req, own: w.own}
 	return res, nil
 }
@@ -177,15 +177,24 @@ func (r *record) enter(ctx context.Context, who Credential) error {
 	return nil
 }
 
-func (r *record) answered(res *http.Response) {
+func (r *record) answered(res *http.Response, own bool) {
 	r.ev.Code = res.StatusCode
 	r.c.limits.answered(r.key(), r.epoch, res.StatusCode)
-	if s := res.Header.Get("RateLimit-Remaining"); s != "" {
-		n, _, _ := strings.Cut(s, ";")
-		if v, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64); err == nil {
-			r.ev.Remaining = v
-		}
+	if own { // a CDN may have limits of its own
+		r.ev.Remaining = quota(res.Header.Get("RateLimit-Remaining"))
+		r.ev.Limit = quota(res.Header.Get("RateLimit-Limit"))
 	}
+}
+
+// quota reads a RateLimit header as registries send it, "76;w=21600"; -1 for
+// one that says nothing.
+func quota(s string) int64 {
+	n, _, _ := strings.Cut(s, ";")
+	v, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+	if err != nil || v < 0 {
+		return -1
+	}
+	return v
 }
 
 func (r *record) finish(class Class, received int64) {

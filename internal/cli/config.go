@@ -15,6 +15,7 @@ import (
 
 	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/internal/edge"
+	"github.com/entrepot/entrepot/proxy"
 	"github.com/entrepot/entrepot/store"
 )
 
@@ -75,6 +76,12 @@ type upstream struct {
 	immutable       []*regexp.Regexp
 	maxStale        time.Duration // 0: for as long as it takes
 	serveStaleOn404 bool
+	tags            []proxy.TagTTL
+	revalidate      bool          // stale tags are answered first, then checked
+	authGrace       time.Duration // as in proxy.Policy, like the next two
+	confirm404      time.Duration
+	offlineProof    time.Duration
+	budget          budget
 	parallelism     int // connections that may fetch one blob; 0: the proxy's default
 }
 

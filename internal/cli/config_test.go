@@ -469,7 +469,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range [][]string{{"server"}, {"storage"}, {"auth"}, {"upstream"}, {"upstream", "account"}, {"hosted"}} {
+	for _, table := range [][]string{{"server"}, {"storage"}, {"auth"}, {"upstream"}, {"upstream", "account"}, {"upstream", "tag"}, {"hosted"}} {
 		for _, key := range keysOf(fieldOf(table)) {
 			full := strings.Join(append(table, key), ".")
 			if !strings.Contains(string(text), "`"+key+"`") && !strings.Contains(string(text), full) {

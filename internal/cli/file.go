@@ -94,7 +94,19 @@ type fileUpstream struct {
 	TokenHosts    []string      `toml:"token_hosts"`
 	PassRedirects bool          `toml:"pass_redirects"`
 	Parallelism   *int          `toml:"fill_parallelism"` // nil where it was left out
+	Revalidate    bool          `toml:"stale_while_revalidate"`
+	AuthGrace     scalar        `toml:"auth_grace"`
+	Confirm404    scalar        `toml:"404_confirm"`
+	OfflineProof  scalar        `toml:"offline_proof_ttl"`
+	SoftBudget    scalar        `toml:"soft_budget"`
 	Account       []fileAccount `toml:"account"`
+	Tag           []fileTag     `toml:"tag"`
+}
+
+// A fileTag is what holds for some tags only.
+type fileTag struct {
+	Match  []string `toml:"match"`
+	TagTTL scalar   `toml:"tag_ttl"`
 }
 
 type fileAccount struct {

@@ -15,7 +15,7 @@ import (
 // An observer turns the rooms' events into metrics.
 type observer struct {
 	metrics   *web.Metrics
-	allowance *allowance // nil where nobody wants to know
+	allowance *allowance
 	access    *accessLog // nil for none
 }
 
@@ -28,11 +28,8 @@ func (o observer) registry(e registry.Event) {
 
 func (o observer) remote(e remote.Event) {
 	o.metrics.UpstreamRequest(web.UpstreamRequest{Upstream: labelOwner(e.Endpoint), Kind: string(e.Kind), Code: e.Code, Bytes: e.Bytes})
-	if e.Remaining >= 0 {
-		o.metrics.Remaining(labelOwner(e.Endpoint), e.Remaining)
-		if o.allowance != nil {
-			o.allowance.note(labelOwner(e.Endpoint), e.Remaining)
-		}
+	if owner := labelOwner(e.Endpoint); e.Remaining >= 0 && owner == e.Endpoint { // what a mirror of it allows is another matter
+		o.metrics.Remaining(owner, o.allowance.note(owner, e.Account, e.Remaining, e.Limit))
 	}
 }
 

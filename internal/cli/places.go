@@ -280,5 +280,11 @@ func (u upstream) policy(host string) proxy.Policy {
 		MaxStale:        u.maxStale,
 		ServeStaleOn404: u.serveStaleOn404,
 		FillParallelism: u.parallelism,
+
+		TagTTLs:              u.tags,
+		StaleWhileRevalidate: u.revalidate,
+		AuthGrace:            u.authGrace,
+		ConfirmMissing:       u.confirm404,
+		OfflineProofTTL:      u.offlineProof,
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/entrepot/entrepot/internal/regtest"
 )
@@ -91,26 +89,6 @@ func FuzzParseWarm(f *testing.F) {
 		}
 		if w.Match != nil {
 			w.Match(tag)
-		}
-	})
-}
-
-// Less than a tenth of the requests is left: for a while nothing is fetched
-// ahead of clients.
-func TestAllowance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newAllowance(time.Now)
-		for _, c := range []struct {
-			left int64
-			want bool
-		}{{100, false}, {11, false}, {10, false}, {9, true}, {0, true}, {50, false}, {5, true}} {
-			if a.note("docker.io", c.left); a.scarce("docker.io") != c.want || a.scarce("quay.io") {
-				t.Errorf("with %d left: %v, want %v", c.left, !c.want, c.want)
-			}
-		}
-		time.Sleep(allowanceFor)
-		if a.scarce("docker.io") {
-			t.Error("what was said long ago still counts")
 		}
 	})
 }

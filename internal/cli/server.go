@@ -103,7 +103,7 @@ func (s *server) bounded(h http.Handler) *http.Server {
 // assemble puts the rooms together.
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
-	o := observer{s.metrics, newAllowance(time.Now), s.access}
+	o := observer{s.metrics, newAllowance(time.Now, budgets(s.cfg.upstreams)), s.access}
 	door, err := s.door()
 	if err != nil {
 		return nil, err

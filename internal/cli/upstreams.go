@@ -30,7 +30,7 @@ func wellKnown() []upstream {
 	}
 	ups := make([]upstream, len(names))
 	for i, name := range names {
-		ups[i] = upstream{name: name, url: defaultURL(name), tagTTL: defaultTagTTL}
+		ups[i] = upstream{name: name, url: defaultURL(name), tagTTL: defaultTagTTL, budget: defaultBudget}
 	}
 	return ups
 }
