@@ -7,6 +7,15 @@ import (
 	"github.com/entrepot/entrepot/proxy"
 )
 
+// times reads what a table says about time, besides the usual.
+func (c *checker) times(at string, t fileUpstream, u *upstream) {
+	u.tags = c.tags(at, t.Tag)
+	u.revalidate = t.Revalidate
+	u.authGrace = c.period(at+"auth_grace", t.AuthGrace)
+	u.confirm404 = c.period(at+"404_confirm", t.Confirm404)
+	u.offlineProof = c.offlineProof(at+"offline_proof_ttl", t)
+}
+
 // tags reads the [[upstream.tag]] tables, in their order: the first that matches
 // a tag counts.
 func (c *checker) tags(at string, tables []fileTag) []proxy.TagTTL {

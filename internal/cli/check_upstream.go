@@ -64,14 +64,10 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		parts:       c.parts(at, t),
 		passthrough: t.Auth == "passthrough",
 
-		parallelism:  c.parallelism(at+"fill_parallelism", t.Parallelism),
-		tags:         c.tags(at, t.Tag),
-		revalidate:   t.Revalidate,
-		authGrace:    c.period(at+"auth_grace", t.AuthGrace),
-		confirm404:   c.period(at+"404_confirm", t.Confirm404),
-		offlineProof: c.offlineProof(at+"offline_proof_ttl", t),
-		budget:       c.budget(at+"soft_budget", t.SoftBudget),
+		parallelism: c.parallelism(at+"fill_parallelism", t.Parallelism),
+		budget:      c.budget(at+"soft_budget", t.SoftBudget),
 	}
+	c.times(at, t, &u)
 	u.url = c.upstreamURL(at+"url", t.URL, u.name)
 	wildcard := isWildcard(u.name)
 	if wildcard && t.Default {
