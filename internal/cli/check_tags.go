@@ -7,13 +7,21 @@ import (
 	"github.com/entrepot/entrepot/proxy"
 )
 
-// times reads what a table says about time, besides the usual.
-func (c *checker) times(at string, t fileUpstream, u *upstream) {
+// ways reads what a table says about answers of which the upstream is not sure,
+// or not asked.
+func (c *checker) ways(at string, t fileUpstream, u *upstream) {
 	u.tags = c.tags(at, t.Tag)
 	u.revalidate = t.Revalidate
 	u.authGrace = c.period(at+"auth_grace", t.AuthGrace)
 	u.confirm404 = c.period(at+"404_confirm", t.Confirm404)
 	u.offlineProof = c.offlineProof(at+"offline_proof_ttl", t)
+	switch t.On404 {
+	case "", "not_found":
+	case "serve_stale":
+		u.serveStaleOn404 = true
+	default:
+		c.add(at+"on_404", "", "%q is neither not_found nor serve_stale", t.On404)
+	}
 }
 
 // tags reads the [[upstream.tag]] tables, in their order: the first that matches

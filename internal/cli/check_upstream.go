@@ -67,7 +67,7 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		parallelism: c.parallelism(at+"fill_parallelism", t.Parallelism),
 		budget:      c.budget(at+"soft_budget", t.SoftBudget),
 	}
-	c.times(at, t, &u)
+	c.ways(at, t, &u)
 	u.url = c.upstreamURL(at+"url", t.URL, u.name)
 	wildcard := isWildcard(u.name)
 	if wildcard && t.Default {
@@ -86,13 +86,6 @@ func (c *checker) upstream(at string, t fileUpstream) upstream {
 		if !ref.ValidPath(a) || strings.Contains(a, "/") || wildcard {
 			c.add(fmt.Sprintf("%saliases[%d]", at, i), "an alias is the first segment of a repository's name, for example \"hub\"", "%q cannot be an alias of %s", a, u.name)
 		}
-	}
-	switch t.On404 {
-	case "", "not_found":
-	case "serve_stale":
-		u.serveStaleOn404 = true
-	default:
-		c.add(at+"on_404", "", "%q is neither not_found nor serve_stale", t.On404)
 	}
 	return u
 }
