@@ -346,10 +346,14 @@ func TestConnectionsAreReused(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	cdn, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("RateLimit-Remaining", "76;w=21600")
+		w.Header().Set("RateLimit-Remaining", "5;w=60") // its own
 		io.WriteString(w, content)
 	})
-	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn.URL, 307) })
+	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("RateLimit-Limit", "100;w=21600")
+		w.Header().Set("RateLimit-Remaining", "76;w=21600")
+		http.Redirect(w, r, cdn.URL, 307)
+	})
 	var events []Event
 	e := endpoint(t, ClientConfig{Observe: func(ev Event) { events = append(events, ev) }}, EndpointConfig{URL: s.URL, Label: "here"})
 	b, err := e.Blob(t.Context(), repo, digestOf(content), 0)
@@ -369,8 +373,8 @@ func TestEvents(t *testing.T) {
 		events[i].Duration = 0
 	}
 	want := []Event{
-		{Endpoint: "here", Host: strings.TrimPrefix(s.URL, "http://"), Kind: KindBlob, Method: "GET", Code: 307, Bytes: events[0].Bytes, Remaining: -1},
-		{Endpoint: "here", Host: strings.TrimPrefix(cdn.URL, "http://"), Kind: KindBlob, Method: "GET", Code: 200, Bytes: 7, Remaining: 76},
+		{Endpoint: "here", Host: strings.TrimPrefix(s.URL, "http://"), Kind: KindBlob, Method: "GET", Code: 307, Bytes: events[0].Bytes, Remaining: 76, Limit: 100},
+		{Endpoint: "here", Host: strings.TrimPrefix(cdn.URL, "http://"), Kind: KindBlob, Method: "GET", Code: 200, Bytes: 7, Remaining: -1, Limit: -1},
 	}
 	if diff := cmp.Diff(want, events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
