@@ -61,8 +61,9 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// fakeDNS is a resolver whose names resolve to what answer says.
-func fakeDNS(t *testing.T, answer func(name string) [4]byte) *net.Resolver {
+// fakeDNS is a resolver whose names resolve to what answer says; to nothing for
+// none.
+func fakeDNS(t *testing.T, answer func(name string) [][4]byte) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		go func() {
@@ -88,26 +89,33 @@ func fakeDNS(t *testing.T, answer func(name string) [4]byte) *net.Resolver {
 	}}
 }
 
-func dnsReply(raw []byte, answer func(string) [4]byte) ([]byte, error) {
+func dnsReply(raw []byte, answer func(string) [][4]byte) ([]byte, error) {
 	var m dnsmessage.Message
 	if err := m.Unpack(raw); err != nil {
 		return nil, err
 	}
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-			Body:   &dnsmessage.AResource{A: answer(q.Name.String())},
-		}}
+	q := m.Questions[0]
+	all := answer(q.Name.String())
+	if len(all) == 0 {
+		m.RCode = dnsmessage.RCodeNameError
+	}
+	for _, a := range all {
+		if q.Type == dnsmessage.TypeA {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
+				Body:   &dnsmessage.AResource{A: a},
+			})
+		}
 	}
 	return m.Pack()
 }
 
 // TestGuardSeesTheDialledAddress sends a public endpoint to loopback in each
-// way there is, by a name among them: the address is checked after the last
+// way there is, by a name with several addresses among them: the address is checked after the last
 // lookup, so that there is nothing to rebind. No connection may be made.
 //
-// CVE-2020-13788, CVE-2026-32591, CVE-2025-59346.
+// CVE-2020-13788, CVE-2026-32591, CVE-2025-59346, CVE-2026-58442.
 func TestGuardSeesTheDialledAddress(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +134,7 @@ func TestGuardSeesTheDialledAddress(t *testing.T) {
 	}()
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	resolver := fakeDNS(t, func(string) [4]byte { return [4]byte{127, 0, 0, 1} })
+	resolver := fakeDNS(t, func(string) [][4]byte { return [][4]byte{{127, 0, 0, 1}, {10, 0, 0, 1}} })
 	for _, host := range []string{"127.0.0.1", "[::ffff:127.0.0.1]", "inside.test", "[::1]", "0.0.0.0", "169.254.169.254"} {
 		c := client(t, ClientConfig{Resolver: resolver, Retry: Retry{Attempts: 3}})
 		e, err := c.Endpoint(EndpointConfig{URL: "http://" + host + ":" + port})

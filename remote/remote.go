@@ -92,6 +92,7 @@ type Client struct {
 	shared *Transport // of endpoints without one of their own
 	pauses pauses
 	limits limits
+	book   addressBook
 
 	// The life of token requests, which outlive the requests that need them.
 	ctx  context.Context

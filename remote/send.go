@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -67,7 +68,7 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 	own, cancel := context.WithCancelCause(ctx)
 	dog := newWatchdog(cancel)
 	var source atomic.Pointer[sourceError]
-	req, err := c.request(own, w, dog, &rec.sent, &source)
+	req, err := c.request(own, w, dog, rec, &source)
 	if err != nil {
 		dog.end()
 		rec.finish(ClassSource, 0)
@@ -91,9 +92,10 @@ func (c *Client) send(ctx context.Context, w wire) (*http.Response, error) {
 }
 
 // request builds the request and lets the watchdog see its phases.
-func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomic.Int64, source *atomic.Pointer[sourceError]) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, w wire, dog *watchdog, rec *record, source *atomic.Pointer[sourceError]) (*http.Request, error) {
 	wait := c.headerTimeout(w.kind == KindUpload || w.method == http.MethodPut)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      func(info httptrace.GotConnInfo) { rec.connected(info.Conn) },
 		WroteRequest: func(httptrace.WroteRequestInfo) { dog.sending(wait, errNoHeaders) },
 	})
 	req, err := http.NewRequestWithContext(ctx, w.method, w.url.String(), nil)
@@ -121,7 +123,7 @@ func (c *Client) request(ctx context.Context, w wire, dog *watchdog, sent *atomi
 			return nil, &sourceError{err}
 		}
 		req.ContentLength = w.body.size
-		req.Body = &outgoing{ReadCloser: rc, dog: dog, idle: c.idleTimeout(), sent: sent, err: source}
+		req.Body = &outgoing{ReadCloser: rc, dog: dog, idle: c.idleTimeout(), sent: &rec.sent, err: source}
 	}
 	return req, nil
 }
@@ -155,6 +157,7 @@ type record struct {
 	ev    Event // written before the body is handed out
 	sent  atomic.Int64
 	once  sync.Once
+	to    atomic.Pointer[string] // the address that it went to; nil for none
 
 	free  func() // gives back the place at the host; nil where none was taken
 	epoch int    // of that place's window
@@ -197,6 +200,12 @@ func quota(s string) int64 {
 	return v
 }
 
+// connected notes where a request goes. A pipe, in tests, is nowhere.
+func (r *record) connected(c net.Conn) {
+	to := c.RemoteAddr().String()
+	r.to.Store(&to)
+}
+
 func (r *record) finish(class Class, received int64) {
 	r.once.Do(func() {
 		if r.free != nil {
@@ -205,6 +214,9 @@ func (r *record) finish(class Class, received int64) {
 		r.ev.Class, r.ev.Bytes, r.ev.Sent, r.ev.Duration = class, received, r.sent.Load(), r.c.now().Sub(r.start)
 		r.c.log.Debug("upstream request", "endpoint", r.ev.Endpoint, "host", r.ev.Host, "kind", string(r.ev.Kind), "method", r.ev.Method,
 			"code", r.ev.Code, "bytes", r.ev.Bytes, "sent", r.ev.Sent, "dur", r.ev.Duration, "class", string(class))
+		if to := r.to.Load(); to != nil {
+			r.c.book.heard(*to, class, r.c.now())
+		}
 		if r.c.cfg.Observe != nil {
 			r.c.cfg.Observe(r.ev)
 		}

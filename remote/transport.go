@@ -27,11 +27,12 @@ type Transport struct {
 // it; [Client.Close] closes those that are left.
 func (c *Client) Transport(cfg TransportConfig) *Transport {
 	own := c.cfg
+	own.Now = c.now
 	if cfg.TLS != nil {
 		own.TLS = cfg.TLS
 	}
 	own.DialTimeout = cmp.Or(cfg.DialTimeout, own.DialTimeout)
-	t := &Transport{client: c, strict: newWires(own, false), local: newWires(own, true)}
+	t := &Transport{client: c, strict: newWires(own, &c.book, false), local: newWires(own, &c.book, true)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ const (
 // may be private would be reused for one that may not.
 type wires struct {
 	allowPrivate bool
+	book         *addressBook
 	// api carries manifests and tokens, over HTTP/2 where the server has it.
 	api *http.Transport
 	// blob carries blobs, over HTTP/1.1: HTTP/2 puts all streams on one
@@ -41,8 +43,8 @@ type wires struct {
 	retired atomic.Bool  // nothing new is meant to come: idle connections are of no use
 }
 
-func newWires(cfg ClientConfig, allowPrivate bool) *wires {
-	w := &wires{allowPrivate: allowPrivate}
+func newWires(cfg ClientConfig, book *addressBook, allowPrivate bool) *wires {
+	w := &wires{allowPrivate: allowPrivate, book: book}
 	w.api, w.blob = w.transport(cfg, readBuffer), w.transport(cfg, writeBuffer)
 	w.api.Protocols = new(http.Protocols)
 	w.api.Protocols.SetHTTP1(true)
@@ -95,11 +97,17 @@ func (w *wires) proxy(choose func(*http.Request) (*url.URL, error)) func(*http.R
 }
 
 func (w *wires) dial(cfg ClientConfig) func(ctx context.Context, network, address string) (net.Conn, error) {
-	plain := &net.Dialer{Timeout: cmp.Or(cfg.DialTimeout, defaultDialTimeout), Resolver: cfg.Resolver}
-	guarded := *plain
-	guarded.Control = func(_, address string, _ syscall.RawConn) error {
+	var plain net.Dialer
+	guarded := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		return guard(address, w.allowPrivate)
-	}
+	}}
+	resolver := cmp.Or(cfg.Resolver, net.DefaultResolver)
+	to := dialer{book: w.book, now: cfg.Now, timeout: cmp.Or(cfg.DialTimeout, defaultDialTimeout),
+		lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return resolver.LookupNetIP(ctx, "ip", host)
+		}}
+	toProxy, toGuarded := to, to
+	toProxy.connect, toGuarded.connect = plain.DialContext, guarded.DialContext
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		_, isProxy := w.proxies.Load(strings.ToLower(address))
 		if cfg.Dial != nil {
@@ -109,9 +117,9 @@ func (w *wires) dial(cfg ClientConfig) func(ctx context.Context, network, addres
 			return cfg.Dial(ctx, network, address)
 		}
 		if isProxy {
-			return plain.DialContext(ctx, network, address)
+			return toProxy.DialContext(ctx, network, address)
 		}
-		return guarded.DialContext(ctx, network, address)
+		return toGuarded.DialContext(ctx, network, address)
 	}
 }
 
