@@ -1,5 +1,7 @@
 package oci
 
+import "bytes"
+
 // Bounds of what a manifest may say. They keep a document of a few MiB from
 // costing hundreds to read, or the graph below it a walk without end.
 const (
@@ -22,46 +24,50 @@ const (
 // decoded ("[{},{},…" takes a hundred times its size then). What is no JSON at
 // all may pass.
 func CheckBounds(raw []byte) error {
-	s := survey{}
-	for _, b := range raw {
-		s.see(b)
-		if s.items > MaxDescriptors {
-			return Errorf(ErrInvalid, CodeManifestInvalid, "the manifest has a list of more than %d items", MaxDescriptors)
-		}
-		if s.values > maxValues {
-			return Errorf(ErrInvalid, CodeManifestInvalid, "the manifest has more than %d values", maxValues)
+	depth := 0    // of lists and objects
+	list := false // what lies in the document's own object, at depth 2, is a list
+	items := 0    // of that list
+	values := 0   // of all lists and objects, but for one of each
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = endOfText(raw, i)
+		case '{', '[':
+			if depth++; depth == 2 {
+				list, items = raw[i] == '[', 1
+			}
+		case '}', ']':
+			depth--
+		case ',':
+			if values++; depth == 2 && list {
+				items++
+			}
+			switch {
+			case items > MaxDescriptors:
+				return Errorf(ErrInvalid, CodeManifestInvalid, "the manifest has a list of more than %d items", MaxDescriptors)
+			case values > maxValues:
+				return Errorf(ErrInvalid, CodeManifestInvalid, "the manifest has more than %d values", maxValues)
+			}
 		}
 	}
 	return nil
 }
 
-// A survey counts what a JSON document holds while it passes.
-type survey struct {
-	text, escaped bool // in a string; after a backslash there
-	depth         int  // of lists and objects
-	list          bool // what lies in the document's own object is a list
-	items         int  // of that list
-	values        int  // of all lists and objects, but for one of each
-}
-
-func (s *survey) see(b byte) {
-	switch {
-	case s.escaped:
-		s.escaped = false
-	case s.text:
-		s.escaped, s.text = b == '\\', b != '"'
-	case b == '"':
-		s.text = true
-	case b == '{', b == '[':
-		if s.depth++; s.depth == 2 {
-			s.list, s.items = b == '[', 1
+// endOfText returns where the text ends that begins at i: at the first quote with
+// an even number of backslashes before it.
+func endOfText(raw []byte, i int) int {
+	for {
+		n := bytes.IndexByte(raw[i+1:], '"')
+		if n < 0 {
+			return len(raw)
 		}
-	case b == '}', b == ']':
-		s.depth--
-	case b == ',':
-		s.values++
-		if s.depth == 2 && s.list {
-			s.items++
+		i += 1 + n
+		escapes := 0
+		for raw[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i
 		}
 	}
 }
