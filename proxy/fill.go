@@ -142,6 +142,9 @@ func (f *fill) fetch(ctx context.Context) error {
 	if f.p.isStored(f.key.digest) {
 		return errStored // by a fill that ended since the client looked
 	}
+	if err := f.p.refusedBlob(f.key); err != nil {
+		return err // as such a fill has found out
+	}
 	leave, err := f.enter()
 	if err != nil {
 		return err
