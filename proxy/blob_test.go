@@ -214,7 +214,8 @@ func TestStatDuringFill(t *testing.T) {
 }
 
 // Files vanish or are cut short under us: a miss, and never a short body
-// (reliability 5, row 20).
+// (reliability 5, row 20; distribution#2367, distribution#4191: 200, a length,
+// and nothing).
 func TestBlobDamaged(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
 		"deleted": os.Remove,

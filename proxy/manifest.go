@@ -73,6 +73,10 @@ func (p *Proxy) resolve(ctx context.Context, r ref.Ref) (oci.Descriptor, error) 
 		o.Result = oci.Hit
 		return m.Descriptor(), nil
 	}
+	if m, ok := p.arriving.get(manifestKey{in, r.Digest}); ok {
+		o.Result = oci.Hit
+		return m.Descriptor(), nil
+	}
 	return p.resolveDigest(ctx, o, manifestKey{in, r.Digest})
 }
 
@@ -125,6 +129,10 @@ func (p *Proxy) byDigest(ctx context.Context, o *oci.Outcome, in repo, d oci.Dig
 		p.storeError("read manifest", in.name, err)
 	}
 	k := manifestKey{in, d}
+	if m, ok := p.arriving.get(k); ok {
+		o.Result = oci.Hit
+		return m, nil
+	}
 	if err := p.refusedManifest(k); err != nil {
 		o.Result = oci.Negative
 		return oci.Manifest{}, err

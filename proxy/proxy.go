@@ -126,6 +126,7 @@ type Proxy struct {
 	proofs    group[blobKey, oci.Descriptor]     // HEADs of a blob
 	lists     group[manifestKey, []oci.Descriptor]
 
+	arriving arriving
 	entries  *entries
 	negative *negatives
 	health   *health

@@ -223,15 +223,13 @@ func (p *Proxy) isFirst(k tagKey) bool {
 // moved in between. Gone is that digest, "" for a first one.
 func (p *Proxy) fetchTag(ctx context.Context, o *oci.Outcome, k tagKey, gone oci.Digest) (oci.Manifest, error) {
 	f, how, err := p.moves.join(ctx, p, k, func(ctx context.Context) (fetched, error) {
-		if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
-			if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
-				return fetched{manifest: m}, nil // by a flight that ended since the client looked
-			}
+		got, err := p.askTag(ctx, k, gone)
+		if err == nil {
+			p.arriving.add(manifestKey{k.repo, got.manifest.Digest}, got.manifest)
 		}
-		m, from, err := p.askManifest(ctx, k.repo, k.name.WithTag(k.tag))
-		p.negative.note(k.negative(), err, missingTag, p.cfg.now())
-		return fetched{m, from}, err
+		return got, err
 	}, func(got fetched) {
+		defer p.arriving.done(manifestKey{k.repo, got.manifest.Digest})
 		rec := record(got.manifest.Descriptor(), p.cfg.now())
 		if gone == "" {
 			p.keepTag(k, rec) // at once: there is no older image that a crash could lose
@@ -251,6 +249,18 @@ func (p *Proxy) fetchTag(ctx context.Context, o *oci.Outcome, k tagKey, gone oci
 	}
 	o.From = got.from
 	return got.manifest, waited(k.repo, err)
+}
+
+// askTag is the flight of fetchTag.
+func (p *Proxy) askTag(ctx context.Context, k tagKey, gone oci.Digest) (fetched, error) {
+	if rec, ok := p.storedTag(k); ok && rec.Digest != gone {
+		if m, err := p.cache.Manifest(k.scope, k.name, rec.Digest); err == nil {
+			return fetched{manifest: m}, nil // by a flight that ended since the client looked
+		}
+	}
+	m, from, err := p.askManifest(ctx, k.repo, k.name.WithTag(k.tag))
+	p.negative.note(k.negative(), err, missingTag, p.cfg.now())
+	return fetched{m, from}, err
 }
 
 // learn remembers what the upstream said about a tag, and forgets a tag that is

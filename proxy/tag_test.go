@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"regexp"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,33 @@ func TestTagFreshness(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Whoever got a manifest by tag gets it by its digest too, at once: while it is
+// being stored the upstream is not asked for it a second time.
+func TestTagIsThereByDigest(t *testing.T) {
+	r := newRig(t, Config{})
+	for i := range 50 {
+		n := ref.Name{Host: alpine.Host, Path: fmt.Sprint("library/x", i)}
+		img := r.up.AddImage(n.Path, regtest.Image{Seed: uint64(i)}, "1")
+		if _, err := r.Manifest(t.Context(), n.WithTag("1")); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := r.Manifest(t.Context(), n.WithDigest(img.Digest)); err != nil || !bytes.Equal(m.Raw, img.Raw) {
+			t.Errorf("by digest: %q, %v", m.Raw, err)
+		}
+		if d, err := r.Resolve(t.Context(), n.WithDigest(img.Digest)); err != nil || d.Digest != img.Digest {
+			t.Errorf("by digest: %v, %v", d, err)
+		}
+	}
+	if n := len(r.up.Log()); n != 50 {
+		t.Errorf("the upstream was asked %d times for 50 manifests", n)
+	}
+	p := r.Proxy
+	r.restart()
+	if n := len(p.arriving.m); n != 0 {
+		t.Errorf("%d manifests are still arriving", n)
 	}
 }
 
