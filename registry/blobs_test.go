@@ -334,7 +334,7 @@ func TestBrokenBody(t *testing.T) {
 }
 
 // TestFileOfOtherSize holds that a file that is not as long as its blob is not
-// served at all.
+// served at all (distribution#2367, distribution#4191).
 func TestFileOfOtherSize(t *testing.T) {
 	h, m, target, _ := blobHandler(t, make([]byte, 1000), bodies(t)["a file"])
 	m.open = func(b []byte, off int64) io.ReadCloser { return bodies(t)["a file"](b[:700], off) }

@@ -177,7 +177,8 @@ func TestRefusedPushIsNotRead(t *testing.T) {
 }
 
 // TestShortBody holds that nothing comes of a body that ends before its
-// Content-Length, or is malformed.
+// Content-Length, or is malformed: not even of chunks whose lines end in a bare
+// LF, which another server on the way may read differently (CVE-2025-22871).
 func TestShortBody(t *testing.T) {
 	m := newMemory()
 	srv := httptest.NewServer(handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}}))
@@ -198,18 +199,20 @@ func TestShortBody(t *testing.T) {
 	if w := serve(handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}}), http.MethodGet, "/v2/apps/x/blobs/"+string(d), nil); w.Code != http.StatusNotFound {
 		t.Errorf("the blob: got %d, want 404", w.Code)
 	}
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /v2/apps/x/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\nno length\r\n", d)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), oci.CodeSizeInvalid) {
-		t.Errorf("malformed chunks: got %d %s, %v", resp.StatusCode, body, err)
+	for _, chunks := range []string{"5\r\nshort\r\nno length\r\n", "5\nshort\r\n0\r\n\r\n", "5;x\nshort\r\n0\r\n\r\n"} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /v2/apps/x/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s", d, chunks)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), oci.CodeSizeInvalid) {
+			t.Errorf("malformed chunks %q: got %d %s, %v", chunks, resp.StatusCode, body, err)
+		}
+		conn.Close()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -220,6 +223,8 @@ func TestShortBody(t *testing.T) {
 	}
 }
 
+// TestManifestLimit: a pushed manifest is not read beyond the limit, whether its
+// length was declared or not (CVE-2017-11468).
 func TestManifestLimit(t *testing.T) {
 	m := newMemory()
 	h := handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.All}})
@@ -289,7 +294,28 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-// TestReferrersPages walks through referrers that do not fit into one page.
+// TestPageSizeIsNoAllocation: the number that a client asks for costs nothing by
+// itself (CVE-2023-2253: _catalog made room for it).
+func TestPageSizeIsNoAllocation(t *testing.T) {
+	m := newMemory()
+	fill(t, m, ref.Name{Path: "apps/x"})
+	h := handler(t, Config{Hosted: m, Access: access.Policy{Anonymous: access.Pull}})
+	digest := string(oci.FromBytes(layerBytes, ""))
+	for _, path := range []string{"_catalog", "apps/x/tags/list", "apps/x/referrers/" + digest} {
+		for n, want := range map[string]int{"1000000000000": 200, "9223372036854775807": 200, "9223372036854775808": 400, "-1": 400, "0x7fffffff": 400} {
+			if w := serve(h, http.MethodGet, "/v2/"+path+"?n="+n, nil); w.Code != want {
+				t.Errorf("%s?n=%s: got %d, want %d", path, n, w.Code, want)
+			}
+		}
+		ask := func() { serve(h, http.MethodGet, "/v2/"+path+"?n=1000000000000", nil) }
+		if n := testing.AllocsPerRun(10, ask); n > 500 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
+	}
+}
+
+// TestReferrersPages walks through referrers that do not fit into one page, which
+// is as much as a client has to take at once (CVE-2023-46737, CVE-2024-29902).
 func TestReferrersPages(t *testing.T) {
 	m := newMemory()
 	name := ref.Name{Path: "apps/x"}

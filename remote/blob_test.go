@@ -240,7 +240,8 @@ func TestRedirects(t *testing.T) {
 }
 
 // TestExpiredSignature holds that a CDN's 403 is no denial: asking the registry
-// again gives another signature (spec/reliability.md, 1).
+// again gives another signature (spec/reliability.md, 1; docker-registry-proxy#26
+// kept the signed URL).
 func TestExpiredSignature(t *testing.T) {
 	var mu sync.Mutex
 	n := 0

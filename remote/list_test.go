@@ -83,6 +83,8 @@ func TestPagesAreLazy(t *testing.T) {
 	}
 }
 
+// TestPagesMustEnd: no registry has us read for ever (CVE-2023-46737,
+// CVE-2024-29902).
 func TestPagesMustEnd(t *testing.T) {
 	for _, link := range []string{"<?last=b>; rel=next", "<http://10.0.0.1/x>; rel=next", "<https://evil.example/x>; rel=next", "<%zz>; rel=next"} {
 		e, log := open(t, func(w http.ResponseWriter, r *http.Request) {

@@ -39,7 +39,8 @@ func startWithoutUpstream(t *testing.T) {
 }
 
 // TestRestartResumesFill: a download that was under way when the process ended
-// goes on where it was, after a clean end and after a kill.
+// goes on where it was, after a clean end and after a kill (zot#4357: what a
+// killed one had left made every pull hang).
 func TestRestartResumesFill(t *testing.T) {
 	const size, stall = 64 << 20, 40<<20 + 12345
 	for name, end := range map[string]func(*testing.T, *stack){
