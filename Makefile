@@ -39,6 +39,7 @@ lint:
 vuln:
 	go tool -modfile=tools/go.mod govulncheck ./...
 
+# The long variants of store's: go test ./store -run 'TestFault22Storm|TestCollectModel' -storm 1h -model-states -1 -timeout 3h
 race unit:
 	go test -C $(ADAPTER) -race ./...
 	go test -race $(UNIT)

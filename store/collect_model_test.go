@@ -34,6 +34,7 @@ type modelRun struct {
 	cut                 string // a shortcut that all of them take, "" for none
 	trusting            bool   // writers rely on each other's pins
 	apart               bool   // each writer has its own repository
+	ahead               bool   // all have read as far as there is to read, before the first write
 	switches            int    // how often somebody is interrupted who could go on; 0: as often as can be
 }
 
@@ -46,6 +47,7 @@ func (m modelRun) explorer() *explorer {
 	}
 	k, _ := vaultBlobKey(modelManifest.Digest, oldInc)
 	e := newExplorer(map[Key]string{k: string(modelManifest.Raw)}, acked)
+	e.ahead = m.ahead
 	if m.switches > 0 {
 		e.switches = m.switches
 	}
@@ -82,7 +84,7 @@ func (m modelRun) repo(i int) ref.Name {
 }
 
 func (m modelRun) String() string {
-	return fmt.Sprintf("%d writers, %d collectors, apart %v, interruptions %d", m.writers, m.collectors, m.apart, m.switches)
+	return fmt.Sprintf("%d writers, %d collectors, apart %v, ahead %v, interruptions %d", m.writers, m.collectors, m.apart, m.ahead, m.switches)
 }
 
 func logStates(t *testing.T, e *explorer) {
@@ -101,10 +103,13 @@ func logStates(t *testing.T, e *explorer) {
 //
 // With -model-states -1 these were visited whole: one writer and one collector
 // (722 states), two writers and one collector (1,587,862; 123,901 where each writer has its own
-// repository), one writer and two collectors (4,829,607). Two of each have some
-// ten thousand million states; of those the ones were visited in which at most
-// three processes are interrupted while they could go on (1,084,027). A process
-// that has stalled or died is no interruption more than its first.
+// repository), one writer and two collectors (4,829,607). Two of each have an
+// estimated ten thousand million states; of those the ones were visited in which
+// processes are interrupted at most three times while they could go on (1,084,027,
+// in one repository). To stall for ever, or to die, is one interruption.
+//
+// Where all are ahead, both writers have chosen and both collectors have read
+// everything before anybody writes, and then all orders are tried.
 func TestCollectModel(t *testing.T) {
 	for _, m := range []modelRun{
 		{writers: 1, collectors: 1},
@@ -114,6 +119,8 @@ func TestCollectModel(t *testing.T) {
 		{writers: 2, collectors: 2, switches: 2},
 		{writers: 2, collectors: 2, switches: 3},
 		{writers: 2, collectors: 2, switches: 3, apart: true},
+		{writers: 2, collectors: 2, ahead: true},
+		{writers: 2, collectors: 2, ahead: true, apart: true},
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			e := m.explorer()

@@ -27,8 +27,9 @@ type explorer struct {
 	acked  []string // :: number of a writer → where one of the pins must be whole that are there when it was told so
 
 	seen     stateSet
-	limit    int // of states; 0: none
-	switches int // how often somebody is interrupted who could go on; <0: as often as can be
+	limit    int  // of states; 0: none
+	ahead    bool // everybody has read as far as there is to read before the first write
+	switches int  // how often somebody is interrupted who could go on; <0: as often as can be
 	path     []visit
 	bad      string // what is wrong with the first bad state
 }
@@ -251,6 +252,9 @@ func (e *explorer) explore() {
 	}
 	for i := range e.procs {
 		s = e.settle(s, i)
+		for e.ahead && s.procs[i] >= begun && !e.ops.all[e.procs[i].nodes[s.procs[i]].op].isWrite() {
+			s = e.settle(e.call(s, i), i)
+		}
 	}
 	e.visit(s)
 	for len(e.path) > 0 && e.bad == "" && (e.limit == 0 || e.seen.n < e.limit) {

@@ -70,6 +70,8 @@ func (op stepOp) isStep() bool {
 	return false
 }
 
+func (op stepOp) isWrite() bool { return op.kind != "open" && op.kind != "stat" && op.kind != "list" }
+
 // A stepWork is what a process does.
 type stepWork func(context.Context, *Vault) error
 

@@ -147,3 +147,61 @@ func TestServeCollects(t *testing.T) {
 		s.collectAlways(t.Context()) // returns, since never means never
 	})
 }
+
+// TestStoreGCAlone collects where no server runs: what the undo window has comes
+// back, what has left it does not, and nothing is said where nothing is to be.
+func TestStoreGCAlone(t *testing.T) {
+	k := newKept(t)
+	pushed(t, k.open, "apps/one", "a layer "+strings.Repeat("x", 5000))
+	for i := range 20 {
+		pushed(t, k.open, "apps/one", fmt.Sprint("a layer ", i))
+	}
+	gone, _ := pushed(t, k.open, "apps/two", "what goes")
+	if err := k.open.Vault().DeleteManifest(t.Context(), ref.Name{Path: "apps/two"}, gone.Digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.open.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.age()
+	k.store("gc", "--quiet")
+	k.exits(exitDone)
+	if k.out != "" || k.errors != "" {
+		t.Errorf("quiet: %q, %q", k.out, k.errors)
+	}
+	k.store("gc", "--undo", "--json")
+	k.exits(exitDone)
+	var back restoredJSON
+	if err := json.Unmarshal([]byte(k.out), &back); err != nil || back.Restored.Blobs != 2 || back.Storage != k.dir {
+		t.Errorf("undo: %+v, %v", back, err)
+	}
+	k.age()
+	if got := k.gc(exitDone); got.Removed.Blobs != 2 || got.Freed.Blobs != 0 {
+		t.Errorf("again: %+v", got)
+	}
+	hours, err := filepath.Glob(filepath.Join(k.dir, "trash/b/_*"))
+	if err != nil || len(hours) != 1 {
+		t.Fatalf("the trash has %v, %v", hours, err)
+	}
+	long := filepath.Join(filepath.Dir(hours[0]), time.Now().Add(-26*time.Hour).UTC().Format("_2006010215"))
+	if err := os.Rename(hours[0], long); err != nil {
+		t.Fatal(err)
+	}
+	if got := k.gc(exitDone, "--dry-run"); got.Freed.Blobs != 0 {
+		t.Errorf("a dry run has freed %+v", got.Freed)
+	}
+	if got := k.gc(exitDone); got.Freed.Blobs != 2 || got.Links != 1 {
+		t.Errorf("a day later: %+v", got)
+	}
+	k.store("gc", "--undo")
+	k.exits(exitDone)
+	if !strings.Contains(k.out, "brought back 0 blobs") {
+		t.Errorf("undo of nothing:\n%s", k.out)
+	}
+	k.dir = t.TempDir()
+	k.store("gc")
+	k.exits(exitFailed)
+	if !strings.Contains(k.errors, "there is no store in ") || !strings.Contains(k.errors, "entrepot: hint: ") {
+		t.Errorf("without a store:\n%s", k.errors)
+	}
+}
