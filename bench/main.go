@@ -3,7 +3,7 @@
 // ratios with the targets they have to meet. It is a benchmark and not a test:
 // a missed target is printed, and the exit code says only whether it ran.
 //
-//	go run -C bench .                       # everything; about ten minutes
+//	go run -C bench .                       # everything; about twenty minutes
 //	go run -C bench . -quick -run 'blob/'   # a first impression of some cases
 //	go run -C bench . -list                 # what there is
 //
@@ -72,7 +72,7 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.before, "before", "", "another Entrepot binary, measured beside it: what a change is worth")
 	f.StringVar(&o.peers, "peers", "../.cache/bin", "where the peers are looked for, before PATH")
 	f.StringVar(&o.json, "json", "", "write every sample to this file")
-	f.StringVar(&o.temp, "temp", "", "where the content is kept while it runs; needs 8 GB (default: the system's)")
+	f.StringVar(&o.temp, "temp", "", "where the content is kept while it runs; needs 8 GB and a million files (default: the system's)")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
