@@ -10,7 +10,7 @@
 //
 // Flags, after -args:
 //
-//	-kills N           how many kill -9 the kill loop makes (50)
+//	-kills N           how many kill -9 the kill loop makes (30)
 //	-cuts N            how many times the power is cut (2)
 //	-require-mounts    a file system that cannot be mounted fails the test
 //	-crowd N           how many clients pull one cold blob at once (100)

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	kills          = flag.Int("kills", 50, "how many kill -9 the kill loop makes")
+	kills          = flag.Int("kills", 30, "how many kill -9 the kill loop makes")
 	rolls          = flag.Int("rolls", 2, "how many restarts a rolling restart has")
 	slowClients    = flag.Int("slow-clients", 500, "how many clients send a header byte by byte; a tenth as many hardly read")
 	soak           = flag.Duration("soak", 3*time.Second, "how long the soak goes on, beside a tenth of that to warm up")
