@@ -218,6 +218,13 @@ func (h *health) forget() {
 	maps.DeleteFunc(h.lanes, func(_ lane, c condition) bool { return !limited(c.err) })
 }
 
+// forgetHosts forgets all about some upstreams, what they asked for too.
+func (h *health) forgetHosts(match func(host string) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.lanes, func(l lane, _ condition) bool { return match(l.host) })
+}
+
 func (c condition) backoff() time.Duration {
 	return min(firstBackoff<<min(c.windows, 8), maxBackoff)
 }

@@ -189,6 +189,15 @@ func (p *Proxy) Forget() {
 	p.health.forget()
 }
 
+// ForgetRefusals forgets what the upstreams that match reports refused us, that
+// they could not be asked, and that they asked for a pause: we have other
+// credentials there now.
+func (p *Proxy) ForgetRefusals(match func(upstream string) bool) {
+	p.negative.known.deleteFunc(func(k negativeKey) bool { return match(k.name.Host) })
+	p.troubles.deleteFunc(func(k tagKey) bool { return match(k.name.Host) })
+	p.health.forgetHosts(match)
+}
+
 // Broken returns the upstreams that are not asked at the moment, because they
 // have failed again and again. What is stored is answered without them.
 func (p *Proxy) Broken() []string { return p.health.broken() }

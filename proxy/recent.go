@@ -87,9 +87,25 @@ func (r *recent[K, V]) clear() {
 	r.ring, r.hand = nil, 0
 }
 
+// deleteFunc deletes what match reports of the keys.
+func (r *recent[K, V]) deleteFunc(match func(K) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k := range r.entries {
+		if match(k) {
+			r.drop(k)
+		}
+	}
+}
+
 func (r *recent[K, V]) delete(k K) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(k)
+}
+
+// drop deletes an entry, if it is there. The caller holds mu.
+func (r *recent[K, V]) drop(k K) {
 	e, ok := r.entries[k]
 	if !ok {
 		return

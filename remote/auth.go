@@ -182,6 +182,22 @@ func (a *authorizer) source(x exchange) Credentials {
 	return a.e.cfg.Credentials
 }
 
+// Forget forgets the tokens that the endpoint has, what helpers said of its
+// credentials, and the pauses that its registry asked accounts for: somebody has
+// changed the credentials. Requests that are under way go on with what they have,
+// and log in anew where that is refused.
+func (e *Endpoint) Forget() {
+	hosts := []string{hostPort(e.base)}
+	if _, s := e.auth.known(); s != nil {
+		hosts = append(hosts, hostPort(s.realm))
+	}
+	if f, ok := e.cfg.Credentials.(forgetter); ok {
+		f.forgetAll()
+	}
+	e.auth.tokens.clear()
+	e.client.pauses.forget(hosts...)
+}
+
 // fresh is credential after a refusal: what a helper said before is asked
 // again where it was just refused.
 func (a *authorizer) fresh(ctx context.Context, x exchange, sent string) (Credential, error) {

@@ -80,6 +80,12 @@ func (a *authFile) forget(host, repo string) {
 	delete(a.known, ask)
 }
 
+func (a *authFile) forgetAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.known)
+}
+
 // ask runs a helper, or returns what it said lately.
 func (a *authFile) ask(ctx context.Context, k helperKey) (Credential, error) {
 	ctx, cancel := context.WithTimeout(ctx, helperTimeout)

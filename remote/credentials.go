@@ -23,6 +23,7 @@ type Credentials interface {
 // that it is no longer right.
 type forgetter interface {
 	forget(host, path string)
+	forgetAll()
 }
 
 // A Credential is one way to be somebody. It is comparable. The zero value is

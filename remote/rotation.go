@@ -29,10 +29,24 @@ type rotation struct {
 	next atomic.Uint64
 }
 
-var _ Credentials = (*rotation)(nil)
+var (
+	_ Credentials = (*rotation)(nil)
+	_ forgetter   = (*rotation)(nil)
+)
 
 func (r *rotation) Credential(ctx context.Context, host, path string) (Credential, error) {
 	return r.all[0].Credential(ctx, host, path)
+}
+
+// forget is for one of the accounts, which the endpoint knows.
+func (r *rotation) forget(string, string) {}
+
+func (r *rotation) forgetAll() {
+	for _, one := range r.all {
+		if f, ok := one.(forgetter); ok {
+			f.forgetAll()
+		}
+	}
 }
 
 // rotate does an exchange once, as whichever account may; where an account is

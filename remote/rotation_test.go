@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -228,4 +229,47 @@ func TestPausesAreBounded(t *testing.T) {
 	if len(p.m) > maxPauses {
 		t.Errorf("%d pauses are kept", len(p.m))
 	}
+}
+
+// TestForgetCredentials: after a change of its credentials an endpoint begins
+// anew: with another token, what a helper says now, and no pause.
+func TestForgetCredentials(t *testing.T) {
+	accounts(t, func(t *testing.T, reg *counter, open func(Credentials) *Endpoint) {
+		e := open(as("a"))
+		resolve1(t, e)
+		reg.limit("a", 300)
+		_, err := e.Manifest(t.Context(), repo.WithTag("v1"))
+		limitedFor(t, err, 300*time.Second)
+		reg.limit("a", 0)
+		e.Forget()
+		resolve1(t, e)
+	})
+	r := &tokenRegistry{life: 3600}
+	bubble(t, ClientConfig{}, r.serve, func(t *testing.T, e *Endpoint, _ *wireLog) {
+		resolve1(t, e)
+		e.Forget()
+		resolve1(t, e)
+		if got := r.granted.Load(); got != 2 {
+			t.Errorf("%d tokens, want another one", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		ran := 0
+		a := AuthFile(writeFile(t, t.TempDir()+"/config.json", `{"credsStore":"fake"}`, 0o600)).(*authFile)
+		a.run = func(context.Context, string, string) (Credential, error) {
+			ran++
+			return Credential{Username: "u"}, nil
+		}
+		c := NewClient(ClientConfig{})
+		defer c.Close()
+		e, _ := c.Endpoint(EndpointConfig{URL: "http://registry.test", Credentials: Rotate(as("x"), a)})
+		for want := 1; want <= 2; want++ {
+			for range 2 {
+				if _, err := a.Credential(t.Context(), "registry.test", "a/b"); err != nil || ran != want {
+					t.Errorf("%v; the helper ran %d times, want %d", err, ran, want)
+				}
+			}
+			e.Forget()
+		}
+	})
 }

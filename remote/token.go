@@ -130,6 +130,13 @@ func (t *tokens) drop(k tokenKey, value string) {
 	}
 }
 
+// clear forgets all tokens.
+func (t *tokens) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.m)
+}
+
 // A service is where an endpoint's tokens come from.
 type service struct {
 	realm *url.URL

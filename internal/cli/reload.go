@@ -23,6 +23,7 @@ func (s *server) followSignals(ctx context.Context, r reloader) {
 			return
 		case <-r.asked:
 			s.refreshCertificate()
+			s.refreshCredentials()
 			s.reload(r.load)
 		}
 	}

@@ -33,6 +33,7 @@ type server struct {
 	registry *http.Server
 	admin    *http.Server
 	cert     *edge.Certificate // nil for plain HTTP
+	ledger   *ledger           // of accounts' files
 	gate     *edge.Gate
 	draining atomic.Bool
 	probes   atomic.Int64 // how often somebody has asked whether we are ready
@@ -62,7 +63,7 @@ const ballastSize = 16 << 20
 // any upstream. The server is closed by run. Requests may be nil: then the log
 // has a line for what fails here, and at Debug for all else.
 func newServer(cfg config, log *slog.Logger, requests *accessLog) (*server, error) {
-	s := &server{cfg: cfg, log: log, access: requests, gate: edge.NewGate(cfg.conns)}
+	s := &server{cfg: cfg, log: log, access: requests, ledger: newLedger(cfg.upstreams), gate: edge.NewGate(cfg.conns)}
 	tlsConfig, err := s.loadTLS()
 	if err != nil {
 		return nil, err
@@ -183,6 +184,7 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	g.Go(func() error { s.followSignals(ctx, r); return nil })
 	s.background.Go(func() { s.collectAlways(ctx) })
 	s.background.Go(func() { s.keepWarm(ctx) })
+	s.background.Go(func() { s.followCredentials(ctx) })
 	g.Go(func() error { s.followCertificate(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
