@@ -84,10 +84,20 @@ func (p *Proxy) admit(in repo, err error) {
 // nor what it takes to find it tells which. Where it cannot be asked, a proof
 // that is older may do.
 func (p *Proxy) enter(ctx context.Context, o *oci.Outcome, pol *Policy, k negativeKey) error {
-	now := p.cfg.now()
-	if k.who == "" || p.entries.has(k.repo, now) {
+	if k.who == "" {
 		return nil
 	}
+	how, err := oci.Hit, error(nil)
+	if now := p.cfg.now(); !p.entries.has(k.repo, now) {
+		err = p.seekEntry(ctx, o, pol, k, now)
+		how = o.Result
+	}
+	p.observe(Event{Kind: EventEntry, Upstream: k.name.Host, Result: how, Err: err})
+	return err
+}
+
+// seekEntry is enter where the caller was not let in lately.
+func (p *Proxy) seekEntry(ctx context.Context, o *oci.Outcome, pol *Policy, k negativeKey, now time.Time) error {
 	older := p.entries.hasHad(k.repo, now, pol.OfflineProofTTL)
 	if older && p.health.down(k.lane(k.kind == noBlob), now) != nil {
 		return nil

@@ -29,6 +29,10 @@ const (
 	// brought up to date. Result is Miss where something had to be fetched;
 	// Scarce says that it was left alone to spare the upstream.
 	EventWarm EventKind = "warm"
+	// EventEntry: with Passthrough, a caller wanted into a repository. Result is
+	// Hit where he was let in lately, Negative where he was refused lately, and
+	// else says how the upstream was asked; Err is why he is not let in.
+	EventEntry EventKind = "entry"
 	// EventStoreError: the cache could not store or read something. Err is
 	// set.
 	EventStoreError EventKind = "store_error"

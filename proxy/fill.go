@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -220,6 +222,20 @@ func (f *fill) keep(spool *store.Spool) error {
 		f.p.storeError("link blob", n, err)
 	}
 	return nil
+}
+
+// Filling returns how many fills run, and how many readers follow them: who has
+// asked for a blob that is not stored yet.
+func (p *Proxy) Filling() (fills, readers int) {
+	p.fills.mu.Lock()
+	running := slices.Collect(maps.Values(p.fills.running))
+	p.fills.mu.Unlock()
+	for _, f := range running {
+		f.mu.Lock()
+		readers += f.readers
+		f.mu.Unlock()
+	}
+	return len(running), readers
 }
 
 // isStored reports whether the bytes of d are here. That gives nobody a right

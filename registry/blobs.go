@@ -102,7 +102,7 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 	}
 	c.blobHeaders(d)
 	if isFile && strings.IndexByte(r.Header.Get("Range"), ',') < 0 {
-		http.ServeContent(c.w, r, "", time.Time{}, file)
+		c.serveContent(r, file)
 		return c.served(c.goOn(file, body.open))
 	}
 	if from, ok := b.Body.(io.WriterTo); ok && whole(r.Header) {
@@ -111,9 +111,15 @@ func (c *call) serveBlob(ctx context.Context, cancel func(), d oci.Digest, b oci
 	if h := r.Header.Get("Range"); !isFile && h != "" && strings.IndexByte(h, ',') < 0 {
 		body.first = c.flush
 	}
-	http.ServeContent(c.w, r, "", time.Time{}, body)
+	c.serveContent(r, body)
 	cancel() // of several ranges, one may be read still where the client left
 	return c.served(body.result())
+}
+
+// serveContent is http.ServeContent.
+func (c *call) serveContent(r *http.Request, content io.ReadSeeker) {
+	c.answering()
+	http.ServeContent(c.w, r, "", time.Time{}, content)
 }
 
 // flush sends the headers. A range of a blob that is being fetched may take its

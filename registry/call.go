@@ -30,6 +30,7 @@ type call struct {
 	reader oci.Reader // of the target
 	out    oci.Outcome
 	start  time.Time
+	first  time.Duration // from start to the header of the answer; 0 before it
 
 	header   http.Header // of the response
 	status   int         // 0 until the answer begins
@@ -87,7 +88,15 @@ func parseDigest(s string) (oci.Digest, error) {
 // begin ends the header with a status.
 func (c *call) begin(status int) {
 	c.status = status
+	c.answering()
 	c.w.WriteHeader(status)
+}
+
+// answering notes when the header goes out.
+func (c *call) answering() {
+	if c.first == 0 {
+		c.first = time.Since(c.start)
+	}
 }
 
 // send answers 200 with a body, or with its header alone to HEAD.

@@ -31,6 +31,7 @@ type Event struct {
 	Agent     string        // the User-Agent, as it was sent
 	Trace     oci.Trace     // where the request stands in its trace
 	Parent    oci.Trace     // what it came with, where Config.Trace has said more
+	First     time.Duration // from the request's header to that of the answer; 0 where there was none
 	Err       error         // the cause of a refusal, or of a body that broke off; never for clients
 }
 
@@ -73,6 +74,7 @@ func (c *call) event() Event {
 		Agent:     c.r.UserAgent(),
 		Trace:     c.cause.Trace,
 		Parent:    c.parent,
+		First:     c.first,
 		Err:       c.err,
 	}
 	if c.at.resource == unknown {

@@ -391,7 +391,10 @@ func TestObserve(t *testing.T) {
 	if e.ID == "" || e.ID != w.Header().Get("X-Request-Id") || e.Dur <= 0 {
 		t.Errorf("ID %q, header %q, Dur %v", e.ID, w.Header().Get("X-Request-Id"), e.Dur)
 	}
-	e.ID, e.Dur = "", 0
+	if e.First <= 0 || e.First > e.Dur {
+		t.Errorf("First %v of %v", e.First, e.Dur)
+	}
+	e.ID, e.Dur, e.First = "", 0, 0
 	want := Event{Op: "blob", Method: "GET", Proxied: true, Name: name, Reference: string(oci.FromBytes(layerBytes, "")), Namespace: "docker.io",
 		Result: oci.Miss, Status: 200, Sent: int64(len(layerBytes)), Client: "192.0.2.1"}
 	if e != want {

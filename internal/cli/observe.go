@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/entrepot/entrepot/internal/web"
 	"github.com/entrepot/entrepot/mirror"
@@ -23,7 +24,11 @@ func (o observer) registry(e registry.Event) {
 	if o.access != nil {
 		o.access.write(&e)
 	}
-	o.metrics.Request(web.Request{Op: e.Op, Upstream: e.Name.Host, Result: string(e.Result), Code: e.Status, Bytes: e.Sent})
+	result := string(e.Result)
+	if result == "" && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) {
+		result = "denied"
+	}
+	o.metrics.Request(web.Request{Op: e.Op, Upstream: e.Name.Host, Result: result, Code: e.Status, Bytes: e.Sent, First: e.First})
 }
 
 func (o observer) remote(e remote.Event) {
@@ -43,6 +48,8 @@ func (o observer) proxy(e proxy.Event) {
 	switch e.Kind {
 	case proxy.EventMismatch:
 		o.metrics.Mismatch(e.Upstream)
+	case proxy.EventEntry:
+		o.metrics.Proof(e.Upstream, proofResult(e))
 	case proxy.EventPart:
 		o.metrics.Part(e.Upstream)
 	case proxy.EventWarm:
@@ -66,6 +73,19 @@ func (o observer) proxy(e proxy.Event) {
 		}
 		o.metrics.Fill(web.Fill{Upstream: e.Upstream, Result: result, Duration: e.Duration})
 	}
+}
+
+// proofResult says how a caller of an upstream that he logs in to himself fared.
+func proofResult(e proxy.Event) string {
+	switch {
+	case e.Err == nil && e.Result == oci.Hit:
+		return "known"
+	case e.Err == nil && e.Result == "": // the upstream cannot be asked
+		return "older"
+	case e.Err == nil:
+		return "asked"
+	}
+	return "refused"
 }
 
 func (o observer) store(e store.Event) {

@@ -22,9 +22,11 @@ func (s *server) followSignals(ctx context.Context, r reloader) {
 		case <-ctx.Done():
 			return
 		case <-r.asked:
+			s.notify.reloading()
 			s.refreshCertificate()
 			s.refreshCredentials()
 			s.reload(r.load)
+			s.notify.ready()
 		}
 	}
 }

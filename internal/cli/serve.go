@@ -85,6 +85,7 @@ func serve(ctx context.Context, env Env, opts serveOptions) error {
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
+	s.notify = newNotifier(env.Getenv, log)
 	hangups := make(chan os.Signal, 1) // one is enough: whatever comes while we read is read with it
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

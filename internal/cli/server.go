@@ -38,6 +38,8 @@ type server struct {
 	draining atomic.Bool
 	probes   atomic.Int64 // how often somebody has asked whether we are ready
 
+	canary     canary
+	notify     notifier       // of the service manager
 	background sync.WaitGroup // work on the store that ends with run's context
 
 	url string // that clients use; set before run
@@ -73,7 +75,7 @@ func newServer(cfg config, log *slog.Logger, requests *accessLog) (*server, erro
 		return nil, err
 	}
 	s.metrics = web.NewMetrics(web.MetricsConfig{
-		Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Connections: s.connections, Version: readVersion().Version,
+		Upstreams: s.names(), Pools: s.pools, Broken: s.broken, Connections: s.connections, Filling: s.filling, Version: readVersion().Version,
 	})
 	s.store, err = store.Open(cfg.storage, store.Config{Log: log, Sparse: cfg.sparse, Limits: cfg.limits, Scrub: cfg.scrub, Fresh: cfg.fresh, Observe: observer{metrics: s.metrics}.store})
 	if err != nil {
@@ -83,6 +85,7 @@ func newServer(cfg config, log *slog.Logger, requests *accessLog) (*server, erro
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close(), s.archives.close())
 	}
+	s.canary = canary{check: s.readStore, limit: canaryLimit}
 	s.registry = s.bounded(edge.Streams(cfg.conns.Stall, s.metrics.InFlight(s.lettingGo(handler))))
 	s.registry.TLSConfig, s.registry.ConnState = tlsConfig, s.gate.States
 	s.admin = s.bounded(web.Handler(web.Config{Metrics: s.metrics, Ready: s.ready, Page: s.page}))
@@ -163,6 +166,9 @@ func (s *server) pools() []web.Pool {
 	}
 }
 
+// filling tells how many downloads run, and who reads along.
+func (s *server) filling() (fills, readers int) { return s.pull.proxy.Filling() }
+
 // broken names the upstreams that are not asked.
 func (s *server) broken() []string { return s.pull.proxy.Broken() }
 
@@ -186,6 +192,8 @@ func (s *server) run(ctx context.Context, release func(), l listeners, r reloade
 	s.background.Go(func() { s.keepWarm(ctx) })
 	s.background.Go(func() { s.followCredentials(ctx) })
 	g.Go(func() error { s.followCertificate(ctx); return nil })
+	s.background.Go(func() { s.notify.keepAlive(ctx, s.canary.ask) })
+	s.notify.ready()
 	g.Go(func() error {
 		<-ctx.Done() // a signal, or a listener that broke
 		release()

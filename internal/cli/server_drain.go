@@ -23,7 +23,7 @@ func (s *server) ready() error {
 	if s.draining.Load() {
 		return errors.New("shutting down")
 	}
-	return nil
+	return s.canary.ask()
 }
 
 // drainDelay is how long requests are still taken after a signal.
@@ -57,6 +57,7 @@ func (s *server) shutdown(signalled bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.drain) // the caller's has ended
 	defer cancel()
 	s.draining.Store(true)
+	s.notify.stopping()
 	delay := s.drainDelay()
 	s.log.Info("shutting down", "drain", s.cfg.drain, "delay", delay)
 	if signalled {

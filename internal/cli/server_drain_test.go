@@ -19,7 +19,7 @@ func TestDrainDelay(t *testing.T) {
 		"set, and nobody comes": {7 * time.Second, 30 * time.Second, 0, 7 * time.Second},
 		"set to none, probed":   {0, 30 * time.Second, 9, 0},
 	} {
-		s := &server{cfg: config{drain: c.drain, drainDelay: c.set}}
+		s := &server{cfg: config{drain: c.drain, drainDelay: c.set}, canary: canary{check: func() error { return nil }, limit: canaryLimit}}
 		for range c.probes {
 			if err := s.ready(); err != nil {
 				t.Errorf("%s: not ready: %v", name, err)

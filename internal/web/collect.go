@@ -42,6 +42,27 @@ func (p Pool) Size() string {
 	return fmt.Sprintf("%.1f %ciB", n, units[i])
 }
 
+// A fillingCollector asks the cache when it is asked.
+type fillingCollector func() (fills, readers int)
+
+var (
+	fillsRunning = prometheus.NewDesc("entrepot_fills_running", "Downloads into the cache that are under way.", nil, nil)
+	fillReaders  = prometheus.NewDesc("entrepot_fill_followers", "Clients that read along with these downloads.", nil, nil)
+)
+
+// Describe is a part of prometheus.Collector.
+func (c fillingCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- fillsRunning
+	ch <- fillReaders
+}
+
+// Collect is a part of prometheus.Collector.
+func (c fillingCollector) Collect(ch chan<- prometheus.Metric) {
+	fills, readers := c()
+	ch <- prometheus.MustNewConstMetric(fillsRunning, prometheus.GaugeValue, float64(fills))
+	ch <- prometheus.MustNewConstMetric(fillReaders, prometheus.GaugeValue, float64(readers))
+}
+
 // A connectionCollector asks the listener when it is asked.
 type connectionCollector func() Connections
 

@@ -22,6 +22,8 @@ type MetricsConfig struct {
 	Broken    Upstreams     // which are not asked; nil where nobody knows
 	Version   string
 
+	Filling func() (fills, readers int) // downloads that run, and who reads along; nil means that they are not shown; has to be cheap
+
 	Connections func() Connections // of clients; nil means that they are not shown
 }
 
@@ -40,6 +42,9 @@ type Metrics struct {
 	suffixes []string        // of wildcards, with their dot
 
 	requests         family[requestKey]
+	latency          latency
+	aliases          aliases
+	savedBytes       family[string]
 	clientBytes      family[string]
 	upstreamRequests family[upstreamKey]
 	upstreamBytes    family[string]
@@ -55,6 +60,7 @@ type Metrics struct {
 	reloads          family[string]
 	collections      collections
 	certificates     family[string]
+	entries          family[fillKey]
 }
 
 type requestKey struct {
@@ -71,11 +77,12 @@ type fillKey struct{ upstream, result string }
 
 // A Request is an answered request of a client.
 type Request struct {
-	Op       string // the operation, one of a fixed set
-	Upstream string // its name, "" for a hosted repository or none
-	Result   string // hit, miss, coalesced, …; "" where it does not apply
-	Code     int    // of the answer
-	Bytes    int64  // of the answer's body
+	Op       string        // the operation, one of a fixed set
+	Upstream string        // its name, "" for a hosted repository or none
+	Result   string        // hit, miss, coalesced, …; "" where it does not apply
+	Code     int           // of the answer
+	Bytes    int64         // of the answer's body
+	First    time.Duration // until its header; 0 where there was none
 }
 
 // An UpstreamRequest is an answered request of ours.
@@ -106,12 +113,17 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	}
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerTraffic(r)
+	m.latency.register(r)
+	m.aliases.register(r)
 	m.registerFills(r)
 	m.registerUpstreams(r, cfg.Broken)
 	m.collections.register(r)
 	m.keeping.register(r)
 	if cfg.Pools != nil {
 		r.MustRegister(poolCollector(cfg.Pools))
+	}
+	if cfg.Filling != nil {
+		r.MustRegister(fillingCollector(cfg.Filling))
 	}
 	if cfg.Connections != nil {
 		r.MustRegister(connectionCollector(cfg.Connections))
@@ -128,6 +140,7 @@ func (m *Metrics) registerTraffic(r prometheus.Registerer) {
 		return requests.WithLabelValues(k.op, k.upstream, k.result, strconv.Itoa(k.class)+"xx")
 	})
 	m.clientBytes.init(byUpstream(counters(r, "entrepot_client_bytes_total", "Bytes of content sent to clients.", "upstream")))
+	m.savedBytes.init(byUpstream(counters(r, "entrepot_saved_bytes_total", "Bytes of content sent to clients for which no upstream had to send any.", "upstream")))
 	upstreamRequests := counters(r, "entrepot_upstream_requests_total", "Requests sent to upstreams, by answer; code 0 is none.", "upstream", "kind", "code")
 	m.upstreamRequests.init(func(k upstreamKey) prometheus.Counter {
 		return upstreamRequests.WithLabelValues(k.upstream, k.kind, strconv.Itoa(k.code))
@@ -155,6 +168,8 @@ func (m *Metrics) registerFills(r prometheus.Registerer) {
 	m.parts.init(byUpstream(counters(r, "entrepot_parts_total", "Parts of blobs that were fetched beside the connection of their download.", "upstream")))
 	prefetches := counters(r, "entrepot_prefetches_total", "Images that are kept in the cache, each time that they were looked after, by how it went.", "upstream", "result")
 	m.prefetches.init(func(k fillKey) prometheus.Counter { return prefetches.WithLabelValues(k.upstream, k.result) })
+	entries := counters(r, "entrepot_proofs_total", "Requests of callers who log in to the upstream themselves, by whether it has let them in: known from before, asked, or refused.", "upstream", "result")
+	m.entries.init(func(k fillKey) prometheus.Counter { return entries.WithLabelValues(k.upstream, k.result) })
 	m.mismatches.init(byUpstream(counters(r, "entrepot_digest_mismatches_total", "Downloads that were thrown away because they were not what their digest says.", "upstream")))
 }
 
@@ -178,7 +193,12 @@ func (m *Metrics) Request(r Request) {
 	m.requests.of(requestKey{op: r.Op, upstream: up, result: r.Result, class: r.Code / 100}).Inc()
 	if r.Bytes > 0 {
 		m.clientBytes.of(up).Add(float64(r.Bytes))
+		if saved(r.Result) {
+			m.savedBytes.of(up).Add(float64(r.Bytes))
+		}
 	}
+	m.latency.observe(&r)
+	m.aliases.request(&r)
 }
 
 // UpstreamRequest counts an answered request of ours.
@@ -190,6 +210,7 @@ func (m *Metrics) UpstreamRequest(r UpstreamRequest) {
 	m.upstreamRequests.of(upstreamKey{upstream: up, kind: r.Kind, code: r.Code}).Inc()
 	if r.Bytes > 0 {
 		m.upstreamBytes.of(up).Add(float64(r.Bytes))
+		m.aliases.pulled(r.Kind, r.Bytes)
 	}
 }
 
@@ -209,6 +230,11 @@ func (m *Metrics) Part(upstream string) { m.parts.of(m.upstream(upstream)).Inc()
 // Prefetch counts an image that was looked after; result is one of a fixed set.
 func (m *Metrics) Prefetch(upstream, result string) {
 	m.prefetches.of(fillKey{m.upstream(upstream), result}).Inc()
+}
+
+// Proof counts a caller who wanted into a repository; result is one of a fixed set.
+func (m *Metrics) Proof(upstream, result string) {
+	m.entries.of(fillKey{m.upstream(upstream), result}).Inc()
 }
 
 // Mismatch counts content that was not what its digest says.

@@ -104,7 +104,7 @@ func TestLabelsAreBounded(t *testing.T) {
 
 func TestRequestDoesNotAllocate(t *testing.T) {
 	m := NewMetrics(MetricsConfig{Upstreams: []string{"docker.io"}})
-	r := Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 200, Bytes: 10}
+	r := Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 200, Bytes: 10, First: time.Millisecond}
 	m.Request(r)
 	if n := testing.AllocsPerRun(100, func() { m.Request(r) }); n != 0 {
 		t.Errorf("counting a request allocates %v times", n)
@@ -126,7 +126,7 @@ func TestPageEscapes(t *testing.T) {
 
 func BenchmarkRequest(b *testing.B) {
 	m := NewMetrics(MetricsConfig{Upstreams: []string{"docker.io"}})
-	r := Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 200, Bytes: 10}
+	r := Request{Op: "manifest", Upstream: "docker.io", Result: "hit", Code: 200, Bytes: 10, First: time.Millisecond}
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			m.Request(r)
