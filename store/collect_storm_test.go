@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,12 +25,10 @@ type storm struct {
 	s     *Store
 	until time.Time
 
-	mu     sync.Mutex // guards all below
-	cond   *sync.Cond
-	moves  int64 // calls of everybody
-	actors int   // who are at work, and
-	asleep int   // of those, who are stalled
-	over   bool
+	mu    sync.Mutex // guards all below
+	cond  *sync.Cond
+	moves int64 // calls of everybody
+	over  bool
 }
 
 func newStorm(t *testing.T, dir string) *storm {
@@ -40,22 +39,6 @@ func newStorm(t *testing.T, dir string) *storm {
 }
 
 func (s *storm) wrap(d *Disk) Bucket { return &stalling{d, s} }
-
-// act runs somebody.
-func (s *storm) act(group *sync.WaitGroup, work func()) {
-	s.mu.Lock()
-	s.actors++
-	s.mu.Unlock()
-	group.Go(func() {
-		defer func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.actors--
-			s.cond.Broadcast()
-		}()
-		work()
-	})
-}
 
 // end lets everybody go on to the end.
 func (s *storm) end() {
@@ -81,20 +64,30 @@ func (s *storm) after(moves int64) {
 }
 
 // step counts a call, and at times stops who makes it until others have made
-// some, as SIGSTOP would. Somebody is always awake.
+// some, as SIGSTOP would. It does not wait for ever, since they may need a lock
+// that he has.
 func (s *storm) step() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.moves++
+	now := s.moves
 	s.cond.Broadcast()
+	s.mu.Unlock()
 	if rand.IntN(50) > 0 {
 		return
 	}
-	s.asleep++
-	for until := s.moves + rand.Int64N(1+rand.Int64N(400)); s.moves < until && !s.over && s.asleep < s.actors; {
-		s.cond.Wait()
+	until := now + rand.Int64N(400)
+	for range 2000 {
+		if s.reached(until) {
+			return
+		}
+		runtime.Gosched()
 	}
-	s.asleep--
+}
+
+func (s *storm) reached(moves int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moves >= moves
 }
 
 // A stalling bucket is that of a process that is stopped at times.
@@ -270,7 +263,7 @@ func TestFault22Storm(t *testing.T) {
 	s := newStorm(t, dir)
 	var clients, collectors sync.WaitGroup
 	for range 4 {
-		s.act(&collectors, func() {
+		collectors.Go(func() {
 			cycles, err := s.collector(dir)
 			if err != nil {
 				t.Errorf("a collector: %v", err)
@@ -279,7 +272,7 @@ func TestFault22Storm(t *testing.T) {
 		})
 	}
 	for id := range 4 {
-		s.act(&clients, func() {
+		clients.Go(func() {
 			if err := s.client(t.Context(), id, 10); err != nil {
 				t.Errorf("client %d: %v", id, err)
 			}
