@@ -90,6 +90,14 @@ func (f firstOf) Credential(ctx context.Context, host, path string) (Credential,
 	return Credential{}, nil
 }
 
+func (f firstOf) forgetAll() {
+	for _, c := range f {
+		if c, ok := c.(forgetter); ok {
+			c.forgetAll()
+		}
+	}
+}
+
 func (f firstOf) forget(host, path string) {
 	for _, source := range f {
 		if g, ok := source.(forgetter); ok {

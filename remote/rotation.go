@@ -58,14 +58,13 @@ func (e *Endpoint) rotate(ctx context.Context, x exchange) (*http.Response, erro
 	}
 	first := int(r.next.Add(1) % uint64(len(r.all)))
 	for tries := len(r.all); ; tries-- {
-		var left time.Duration
-		x.turn, left = e.auth.free(ctx, r, x, first)
+		x.turn, _ = e.auth.free(ctx, r, x, first)
 		res, err := e.attempt(ctx, x)
 		told, ok := errors.AsType[*oci.Error](err)
 		if !ok || told.Code != oci.CodeTooManyRequests || x.once {
 			return res, err
 		}
-		if _, left = e.auth.free(ctx, r, x, first); left > 0 || tries <= 1 {
+		if _, left := e.auth.free(ctx, r, x, first); left > 0 || tries <= 1 {
 			if left > 0 {
 				told.RetryAfter = left
 			}
