@@ -1,8 +1,9 @@
 // Package access says who calls and what they may do.
 //
 // A [Door] finds out who a request's caller is: anonymous, or a user by a
-// password of an htpasswd file. A [Policy] says what a [Caller] may do to a
-// repository. It is pure, and the one place where rights are decided.
+// password of an htpasswd file, a client certificate, or the token of an
+// [Issuer]. A [Policy] says what a [Caller] may do to a repository. It is pure,
+// and the one place where rights are decided.
 //
 //	door, err := access.NewDoor(access.DoorConfig{Htpasswd: "/etc/entrepot/htpasswd"})
 //	policy := access.Policy{Anonymous: access.Pull}
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/entrepot/entrepot/ref"
 )
@@ -91,8 +93,11 @@ type Caller struct {
 	// Foreign says that somebody else made the account, so that a policy
 	// without rules gives it no more than reading.
 	Foreign bool
-	// by says how the caller logged in: "htpasswd" or "".
+	// by says how the caller logged in: "htpasswd", "oidc:" and the issuer, or
+	// "".
 	by string
+	// until is when the credentials end; zero for those that do not.
+	until time.Time
 
 	// Limits, where not nil, are all that the caller's credentials are good
 	// for, whatever the policy says: those of a token.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -29,6 +30,9 @@ type DoorConfig struct {
 	// TokenKey names the file of the key of our own tokens, which [MakeTokenKey]
 	// makes; "" means that there are none.
 	TokenKey string
+	// Issuers are those whose tokens are taken, as a bearer's and as the
+	// password of any user that is no account of ours.
+	Issuers []Issuer
 	// ExternalURL is where clients reach us, without a slash at the end, and
 	// External the hosts under which they do, with a port where it is not
 	// HTTP's or HTTPS's. Clients are sent for tokens to these, or to a
@@ -47,6 +51,7 @@ type Door struct {
 	cidr     []netip.Prefix
 	accounts *accounts // nil where there are none
 	tokens   *tokens   // nil where there are none
+	issuers  []*issuer
 	certs    bool
 	url      string // "" where it is not known
 	hosts    []string
@@ -55,7 +60,7 @@ type Door struct {
 }
 
 // NewDoor reads what cfg names. The error names the file and the line that is
-// wrong.
+// wrong. The door has to be closed.
 func NewDoor(cfg DoorConfig) (*Door, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -76,12 +81,30 @@ func NewDoor(cfg DoorConfig) (*Door, error) {
 			return nil, err
 		}
 	}
+	for _, cfg := range cfg.Issuers {
+		i, err := newIssuer(cfg, d.log)
+		if err != nil {
+			return nil, err
+		}
+		d.issuers = append(d.issuers, i)
+	}
 	return d, nil
+}
+
+// Close ends what asks issuers for their keys. Tokens of theirs are not taken
+// any more where a key would have to be asked for.
+func (d *Door) Close() {
+	if d == nil {
+		return
+	}
+	for _, i := range d.issuers {
+		i.keys.close()
+	}
 }
 
 // Knows reports whether there are any accounts: whether somebody who is
 // refused could come back with credentials.
-func (d *Door) Knows() bool { return d != nil && (d.accounts != nil || d.certs) }
+func (d *Door) Knows() bool { return d != nil && (d.accounts != nil || d.certs || len(d.issuers) > 0) }
 
 // Realm is the URL at which the sender of a request gets tokens, "" where there
 // is none that can be told him.
@@ -158,7 +181,7 @@ func (d *Door) Caller(r *http.Request) (Caller, error) {
 	}
 	scheme, token, _ := strings.Cut(given[0], " ")
 	if strings.EqualFold(scheme, "Bearer") {
-		return d.bearer(strings.TrimSpace(token))
+		return d.bearer(r.Context(), strings.TrimSpace(token))
 	}
 	if !strings.EqualFold(scheme, "Basic") {
 		return Caller{}, wrong("credentials of this kind are not known here", nil)
@@ -170,7 +193,7 @@ func (d *Door) Caller(r *http.Request) (Caller, error) {
 	case user == "" && password == "":
 		return d.certified(r.TLS) // podman without an account
 	}
-	return d.login(user, oci.NewSecret(password), address(r.RemoteAddr))
+	return d.login(r.Context(), user, oci.NewSecret(password), address(r.RemoteAddr))
 }
 
 // certified returns whom a client certificate names: its common name or, where
@@ -204,7 +227,10 @@ func (d *Door) certified(state *tls.ConnectionState) (Caller, error) {
 const byPassword = "htpasswd"
 
 // bearer finds out whose token it is.
-func (d *Door) bearer(token string) (Caller, error) {
+func (d *Door) bearer(ctx context.Context, token string) (Caller, error) {
+	if parsed, by := d.issued(token); by != nil {
+		return d.foreign(ctx, parsed, by)
+	}
 	if d.tokens == nil || len(token) > maxToken {
 		return Caller{}, wrong(errToken.Error(), nil)
 	}
@@ -212,14 +238,19 @@ func (d *Door) bearer(token string) (Caller, error) {
 	if err != nil {
 		return Caller{}, wrong(errToken.Error(), err)
 	}
-	if c.by == byPassword && (d.accounts == nil || !d.accounts.known(c.User)) {
+	if !d.stillTrusted(c) {
 		return Caller{}, wrong("the account is gone", nil)
 	}
 	return c, nil
 }
 
-// login checks a name and a password.
-func (d *Door) login(user string, password oci.Secret, from netip.Addr) (Caller, error) {
+// login checks a name and a password. A password that is the token of an issuer
+// is looked at as such, whatever the name: to go by the name would tell which
+// accounts there are.
+func (d *Door) login(ctx context.Context, user string, password oci.Secret, from netip.Addr) (Caller, error) {
+	if token, by := d.issued(password.Reveal()); by != nil {
+		return d.foreign(ctx, token, by)
+	}
 	if d.accounts == nil {
 		return Caller{}, wrong("there are no passwords here", nil)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// tokenLife is how long a token of ours is good for. Rights are looked up
+	// tokenLife is how long a token of ours is good for, at most. Rights are looked up
 	// again at each use; this is how long a removed password goes on.
 	tokenLife = 5 * time.Minute
 	// skew is how far clocks may be apart.
@@ -56,20 +56,26 @@ func newTokens(k key) (*tokens, error) {
 	return &tokens{key: k, signer: signer}, nil
 }
 
-// make returns a token for a caller that is good for his Limits.
-func (t *tokens) make(c Caller) (string, error) {
+// make returns a token for a caller that is good for his Limits, and how long:
+// not longer than the credentials that he has shown.
+func (t *tokens) make(c Caller) (string, time.Duration, error) {
 	now := time.Now()
+	life := tokenLife
+	if left := c.until.Sub(now); !c.until.IsZero() && left < life {
+		life = max(0, left)
+	}
 	all := claims{
 		Claims: jwt.Claims{
 			Issuer: tokenIssuer, Audience: jwt.Audience{tokenService}, Subject: c.User, ID: rand.Text(),
-			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)),
+			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
 		},
 		Access: []grant{}, Groups: c.Groups, Foreign: c.Foreign, By: c.by,
 	}
 	for _, l := range c.Limits {
 		all.Access = append(all.Access, grant{l.Name.Host, l.Name.Path, l.Allow})
 	}
-	return jwt.Signed(t.signer).Claims(all).Serialize()
+	raw, err := jwt.Signed(t.signer).Claims(all).Serialize()
+	return raw, life, err
 }
 
 var errToken = errors.New("the token is not valid, or no longer")

@@ -66,7 +66,7 @@ func TestTokens(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			all := tokensOf(t, k)
 			given := Caller{User: "ci", Groups: []string{"g"}, by: byPassword, Limits: []Limit{{ref.Name{Host: "docker.io", Path: "a"}, Pull}, {name("b"), Pull | Push}}}
-			raw, err := all.make(given)
+			raw, _, err := all.make(given)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestTokens(t *testing.T) {
 
 func mustMake(t testing.TB, all *tokens, c Caller) string {
 	t.Helper()
-	raw, err := all.make(c)
+	raw, _, err := all.make(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,11 +177,11 @@ func TestForgedTokens(t *testing.T) {
 		t.Fatalf("the one that is right: %v", err)
 	}
 	for what, raw := range forged(t, k, private) {
-		if c, err := d.bearer(raw); !errors.Is(err, oci.ErrUnauthorized) || !c.Anonymous() {
+		if c, err := d.bearer(t.Context(), raw); !errors.Is(err, oci.ErrUnauthorized) || !c.Anonymous() {
 			t.Errorf("%s: got %+v, %v", what, c, err)
 		}
 	}
-	if _, err := d.bearer(strings.Repeat("x", maxToken+1)); !errors.Is(err, oci.ErrUnauthorized) {
+	if _, err := d.bearer(t.Context(), strings.Repeat("x", maxToken+1)); !errors.Is(err, oci.ErrUnauthorized) {
 		t.Errorf("too long: %v", err)
 	}
 	// A token that only an HMAC key could have made does not pass as one.
@@ -387,11 +387,11 @@ func TestTokenOfAGoneAccount(t *testing.T) {
 	d, path, _ := newDoor(t)
 	d.tokens = tokensOf(t, hmacKey(t))
 	raw := mustMake(t, d.tokens, Caller{User: "ci", by: byPassword, Limits: []Limit{}})
-	if _, err := d.bearer(raw); err != nil {
+	if _, err := d.bearer(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, "bob:"+hashOf(t, canary, 4))
-	if _, err := d.bearer(raw); !errors.Is(err, oci.ErrUnauthorized) {
+	if _, err := d.bearer(t.Context(), raw); !errors.Is(err, oci.ErrUnauthorized) {
 		t.Errorf("got %v", err)
 	}
 }

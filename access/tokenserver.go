@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -45,7 +46,7 @@ func (s TokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.Limits = grants(s.Policy, c, asked, s.Resolve)
-	token, err := s.Door.tokens.make(c)
+	token, life, err := s.Door.tokens.make(c)
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -55,7 +56,7 @@ func (s TokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Access   string    `json:"access_token"`
 		Expires  int       `json:"expires_in"`
 		IssuedAt time.Time `json:"issued_at"`
-	}{token, token, int(tokenLife / time.Second), time.Now().UTC().Truncate(time.Second)})
+	}{token, token, int(life / time.Second), time.Now().UTC().Truncate(time.Second)})
 }
 
 // question returns who asks, and for what.
@@ -95,7 +96,7 @@ func (d *Door) formCaller(r *http.Request, form url.Values) (Caller, error) {
 	if grant := form.Get("grant_type"); grant != "password" {
 		return Caller{}, invalid("the only grant_type is password")
 	}
-	return d.login(form.Get("username"), oci.NewSecret(form.Get("password")), address(r.RemoteAddr))
+	return d.login(r.Context(), form.Get("username"), oci.NewSecret(form.Get("password")), address(r.RemoteAddr))
 }
 
 func invalid(message string) error {
@@ -106,14 +107,14 @@ func invalid(message string) error {
 func (s TokenServer) fail(w http.ResponseWriter, err error) {
 	status, code, message := http.StatusInternalServerError, oci.CodeUnsupported, "internal error"
 	if e, ok := errors.AsType[*oci.Error](err); ok {
-		code, message = e.Code, e.Message
+		code, message = cmp.Or(e.Code, code), e.Message
 		switch {
 		case e.Kind == oci.ErrUnauthorized:
 			status = http.StatusUnauthorized
 			w.Header().Set("Www-Authenticate", `Basic realm="entrepot"`)
 		case e.Code == oci.CodeTooManyRequests:
 			status = http.StatusTooManyRequests
-			w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+			w.Header().Set("Retry-After", retryAfter(e.RetryAfter))
 		case e.Kind == oci.ErrDenied:
 			status = http.StatusForbidden
 		case e.Kind == oci.ErrUnsupported:
@@ -121,6 +122,9 @@ func (s TokenServer) fail(w http.ResponseWriter, err error) {
 			w.Header().Set("Allow", "GET, POST")
 		case e.Kind == oci.ErrInvalid:
 			status = http.StatusBadRequest
+		case e.Kind == oci.ErrUnavailable:
+			status = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", retryAfter(e.RetryAfter))
 		}
 	} else {
 		s.Door.log.Error("make token", slog.Any("err", err))
@@ -132,6 +136,11 @@ func (s TokenServer) fail(w http.ResponseWriter, err error) {
 	s.send(w, status, struct {
 		Errors []one `json:"errors"`
 	}{[]one{{code, message}}})
+}
+
+// retryAfter is a time in whole seconds, and at least one.
+func retryAfter(d time.Duration) string {
+	return strconv.Itoa(int(max(d+time.Second-1, time.Second) / time.Second))
 }
 
 func (s TokenServer) send(w http.ResponseWriter, status int, body any) {

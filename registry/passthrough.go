@@ -22,9 +22,9 @@ func (c *call) visitor() (*http.Request, error) {
 	if err != nil || !to.proxied || !c.h.cfg.Passthrough(to.name.Host) {
 		return c.r, nil // what is wrong with the name is told in its turn
 	}
-	scheme, _, _ := strings.Cut(given[0], " ")
-	if strings.EqualFold(scheme, "Bearer") && c.h.cfg.Door.Realm(c.r) != "" {
-		return c.r, nil // a token of ours
+	scheme, token, _ := strings.Cut(given[0], " ")
+	if strings.EqualFold(scheme, "Bearer") && (c.h.cfg.Door.Realm(c.r) != "" || c.h.cfg.Door.Issued(strings.TrimSpace(token))) {
+		return c.r, nil // a token of ours, or for us
 	}
 	if len(given) > 1 || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Basic") {
 		return nil, oci.Errorf(oci.ErrInvalid, oci.CodeUnauthorized, "one Authorization is needed, Basic or Bearer")

@@ -88,7 +88,6 @@ func (c *checker) notYet(f file) {
 		}
 	}
 	refuse("storage.redirect", f.Storage.Redirect != "" && f.Storage.Redirect != "never")
-	refuse("auth.oidc", len(f.Auth.OIDC) > 0)
 	for i, u := range f.Upstream {
 		at := fmt.Sprintf("upstream[%d].", i)
 		refuse(at+"pass_redirects", u.PassRedirects)

@@ -31,6 +31,9 @@ func (c *checker) access(cfg *config, f file) {
 			c.add("auth.token_key", "leave it out to have one made, or write one: openssl genpkey -algorithm ed25519", "%v", err)
 		}
 	}
+	for i, o := range f.Auth.OIDC {
+		cfg.issuers = append(cfg.issuers, c.issuer(fmt.Sprintf("auth.oidc[%d]", i), o))
+	}
 	if cfg.externalURL = strings.TrimRight(f.Server.ExternalURL, "/"); cfg.externalURL != "" {
 		if err := endpointURL(cfg.externalURL); err != nil {
 			c.fail("server.external_url", err)
@@ -45,6 +48,34 @@ func (c *checker) access(cfg *config, f file) {
 	if cfg.policy.Nothing() && !cfg.loginPossible() {
 		c.add("auth.anonymous", "name accounts with htpasswd, or let anonymous callers pull", "nobody could do anything: there are no accounts")
 	}
+}
+
+// issuer reads one [[auth.oidc]] table. The issuer itself is not asked.
+func (c *checker) issuer(at string, f fileOIDC) access.Issuer {
+	i := access.Issuer{
+		URL: f.Issuer, Audience: f.Audience, Keys: f.JWKSURL, CA: f.CA, TokenFile: f.TokenFile,
+		UserClaim: f.UsernameClaim, GroupsClaim: f.GroupsClaim, Prefix: f.Prefix,
+	}
+	const isURL = "write it as its tokens have it in iss, such as https://kubernetes.default.svc.cluster.local"
+	c.needed(at+".issuer", len(i.URL), isURL)
+	c.needed(at+".audience", len(i.Audience), "whom the tokens are made for, such as your mirror's name; those for others are not taken")
+	for _, key := range []struct {
+		name, value, hint string
+		check             func(access.Issuer) error
+	}{
+		{"issuer", i.URL, isURL, access.Issuer.CheckURL},
+		{"jwks_url", i.Keys, "leave it out where the issuer has a discovery document", access.Issuer.CheckKeys},
+		{"ca", i.CA, "it is a PEM file with the certificates of authorities", access.Issuer.CheckCA},
+		{"token_file", i.TokenFile, "the file has to be there and to hold a token, and this user has to be able to read it", access.Issuer.CheckTokenFile},
+	} {
+		if key.value == "" {
+			continue
+		}
+		if err := key.check(i); err != nil {
+			c.add(at+"."+key.name, key.hint, "%v", err)
+		}
+	}
+	return i
 }
 
 // anonymous decides what everybody may do. Whoever reaches a loopback listener

@@ -46,7 +46,8 @@ type config struct {
 	limits        store.Limits
 	scrub         int64 // bytes a second; 0: none
 	policy        access.Policy
-	htpasswd      string         // "" for none
+	htpasswd      string // "" for none
+	issuers       []access.Issuer
 	tokenKey      string         // "" where the store keeps one
 	clientCA      string         // "" where no client certificates are asked for
 	externalURL   string         // without a slash at its end, "" for none

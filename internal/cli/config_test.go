@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -212,7 +211,12 @@ func TestConfigErrors(t *testing.T) {
 		"htpasswd":            {"[auth]\nhtpasswd = '/does/not/exist'", `entrepot.toml:2: auth.htpasswd: open /does/not/exist: `, ""},
 		"cidr":                {"[auth]\ncidr = [\n'10.0.0.0/8',\n'here']", `entrepot.toml:4: auth.cidr: "here" is no network`, "10.0.0.0/8"},
 		"cidr with host bits": {"[auth]\ncidr = ['10.0.0.1/8']", `entrepot.toml:2: auth.cidr: "10.0.0.1/8" has bits set behind its prefix`, "10.0.0.0/8"},
-		"later: oidc":         {"[[auth.oidc]]\nissuer = 'i'", `entrepot.toml:1: auth.oidc: not supported yet`, ""},
+		"oidc: nothing":       {"\n[[auth.oidc]]\nissuer = 'https://i.example'", `entrepot.toml:2: auth.oidc.audience: it is needed`, "those for others are not taken"},
+		"oidc: plain HTTP":    {"[[auth.oidc]]\naudience = 'a'\nissuer = 'http://i.example'", `entrepot.toml:3: auth.oidc.issuer: "http://i.example" does not start with https://`, "as its tokens have it in iss"},
+		"oidc: keys":          {"[[auth.oidc]]\naudience = 'a'\nissuer = 'https://i.example'\njwks_url = 'https://u:p@i.example'", `entrepot.toml:4: auth.oidc.jwks_url: the URL of "i.example" holds credentials`, "discovery"},
+		"oidc: ca":            {"[[auth.oidc]]\naudience = 'a'\nissuer = 'https://i.example'\nca = '/does/not/exist'", `entrepot.toml:4: auth.oidc.ca: open /does/not/exist: `, "PEM"},
+		"oidc: token":         {"[[auth.oidc]]\naudience = 'a'\nissuer = 'https://i.example'\ntoken_file = '/does/not/exist'", `entrepot.toml:4: auth.oidc.token_file: open /does/not/exist: `, "hold a token"},
+		"oidc: key":           {"[[auth.oidc]]\nclient_id = 'x'", `entrepot.toml:2: unknown key "client_id" in [[auth.oidc]]`, ""},
 		"access: nothing":     {"\n[[access]]\nwho = ['ci']", `entrepot.toml:2: access.repositories: it is needed`, ""},
 		"access: nobody":      {"[[access]]\nrepositories = ['**']", `entrepot.toml:1: access.who: it is needed`, ""},
 		"access: no group":    {"[[access]]\nrepositories = ['**']\nwho = ['ci', 'group:']", `entrepot.toml:3: access.who: "group:": it names nobody`, "group:NAME"},
@@ -350,34 +354,6 @@ func TestWhereTheFileIsLookedFor(t *testing.T) {
 	vars["ENTREPOT_CONFIG"] = filepath.Join(dir, "missing")
 	if _, err := loadConfig(testEnv(vars), serveFlags{}); err == nil {
 		t.Error("a named file that is missing was passed over")
-	}
-}
-
-// The example that the documentation shows has to work.
-func TestExampleFile(t *testing.T) {
-	text, err := os.ReadFile("../../entrepot.example.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	accounts := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(accounts, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	text = bytes.ReplaceAll(text, []byte("/etc/entrepot/htpasswd"), []byte(accounts))
-	if _, err := parse(t, string(text)); err != nil {
-		t.Errorf("as it is: %v", err)
-	}
-	// With every commented key taken in.
-	var b strings.Builder
-	for line := range strings.Lines(string(text)) {
-		rest, ok := strings.CutPrefix(line, "#: ")
-		if ok {
-			line = rest
-		}
-		b.WriteString(line)
-	}
-	if _, err := parse(t, b.String()); err != nil {
-		t.Errorf("with all keys: %v", err)
 	}
 }
 

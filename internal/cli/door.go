@@ -11,10 +11,11 @@ import (
 // tokenKeyFile is the name, in the store's directory, of the key of tokens.
 const tokenKeyFile = "token.key"
 
-// door makes what finds out who calls. The store's directory has to be there.
-func (s *server) door() (*access.Door, error) {
+// openDoor makes what finds out who calls. The store's directory has to be there.
+func (s *server) openDoor() (*access.Door, error) {
 	cfg := access.DoorConfig{
 		Htpasswd: s.cfg.htpasswd, Certificates: s.cfg.clientCA != "", CIDR: s.cfg.cidr, TokenKey: s.cfg.tokenKey,
+		Issuers:     s.cfg.issuers,
 		ExternalURL: s.cfg.externalURL, External: s.cfg.externalHosts, Log: s.log,
 	}
 	if s.cfg.loginPossible() && cfg.TokenKey == "" {
@@ -34,7 +35,9 @@ func (s *server) door() (*access.Door, error) {
 }
 
 // loginPossible reports whether anybody can be more than anonymous.
-func (c config) loginPossible() bool { return c.htpasswd != "" || c.clientCA != "" }
+func (c config) loginPossible() bool {
+	return c.htpasswd != "" || c.clientCA != "" || len(c.issuers) > 0
+}
 
 // withTokens gives the path of tokens to their server and everything else to the
 // registry, which gets the ResponseWriter as it is.

@@ -68,11 +68,22 @@ type fileStorage struct {
 }
 
 type fileAuth struct {
-	Htpasswd  string           `toml:"htpasswd"`
-	Anonymous string           `toml:"anonymous"`
-	CIDR      []string         `toml:"cidr"`
-	TokenKey  string           `toml:"token_key"`
-	OIDC      []map[string]any `toml:"oidc"`
+	Htpasswd  string     `toml:"htpasswd"`
+	Anonymous string     `toml:"anonymous"`
+	CIDR      []string   `toml:"cidr"`
+	TokenKey  string     `toml:"token_key"`
+	OIDC      []fileOIDC `toml:"oidc"`
+}
+
+type fileOIDC struct {
+	Issuer        string `toml:"issuer"`
+	Audience      string `toml:"audience"`
+	JWKSURL       string `toml:"jwks_url"`
+	CA            string `toml:"ca"`
+	TokenFile     string `toml:"token_file"`
+	UsernameClaim string `toml:"username_claim"`
+	GroupsClaim   string `toml:"groups_claim"`
+	Prefix        string `toml:"prefix"`
 }
 
 type fileUpstream struct {

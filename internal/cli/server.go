@@ -34,6 +34,7 @@ type server struct {
 	admin    *http.Server
 	cert     *edge.Certificate // nil for plain HTTP
 	ledger   *ledger           // of accounts' files
+	door     *access.Door
 	gate     *edge.Gate
 	draining atomic.Bool
 	probes   atomic.Int64 // how often somebody has asked whether we are ready
@@ -108,10 +109,11 @@ func (s *server) bounded(h http.Handler) *http.Server {
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics, newAllowance(time.Now, budgets(s.cfg.upstreams)), s.access}
-	door, err := s.door()
+	door, err := s.openDoor()
 	if err != nil {
 		return nil, err
 	}
+	s.door = door
 	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
 		return nil, err
 	}
