@@ -47,7 +47,7 @@ func (p *Proxy) blob(ctx context.Context, n ref.Name, d oci.Digest, off int64) (
 		}
 		f := p.fill(d)
 		if !mine && (f != nil && f.key.repo != in || f == nil && p.isStored(d)) {
-			if _, err := p.prove(ctx, o, &pol, k); err != nil {
+			if _, err := p.prove(ctx, o, &pol, k, p.askByte); err != nil {
 				return oci.Blob{}, err
 			}
 			proved = true
@@ -196,7 +196,7 @@ func (p *Proxy) stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 			return oci.Descriptor{Digest: d, Size: size}, nil
 		}
 	}
-	desc, err := p.prove(ctx, o, &pol, k)
+	desc, err := p.prove(ctx, o, &pol, k, p.askStat)
 	if err == nil && desc.Size < 0 {
 		desc.Size = p.claimed(k)
 	}
@@ -204,14 +204,16 @@ func (p *Proxy) stat(ctx context.Context, n ref.Name, d oci.Digest) (oci.Descrip
 }
 
 // prove asks the upstream whether the repository has a blob, and links it where
-// it has. It is how bytes that are here for another repository are earned.
-func (p *Proxy) prove(ctx context.Context, o *oci.Outcome, pol *Policy, k blobKey) (oci.Descriptor, error) {
+// it has. It is how bytes that are here for another repository are earned. It is
+// asked in as many requests as if they were not here: how long a refusal takes
+// tells nobody (spec/reliability.md, 2).
+func (p *Proxy) prove(ctx context.Context, o *oci.Outcome, pol *Policy, k blobKey, ask asker) (oci.Descriptor, error) {
 	if err := p.refusedBlob(k); err != nil {
 		o.Result = oci.Negative
 		return oci.Descriptor{}, err
 	}
 	f, how, err := p.proofs.join(ctx, p, k, func(ctx context.Context) (oci.Descriptor, error) {
-		return p.proof(ctx, pol, k)
+		return p.proof(ctx, pol, k, ask)
 	}, nil)
 	if err != nil {
 		return oci.Descriptor{}, err
@@ -222,7 +224,7 @@ func (p *Proxy) prove(ctx context.Context, o *oci.Outcome, pol *Policy, k blobKe
 }
 
 // proof is the flight of prove.
-func (p *Proxy) proof(ctx context.Context, pol *Policy, k blobKey) (oci.Descriptor, error) {
+func (p *Proxy) proof(ctx context.Context, pol *Policy, k blobKey, ask asker) (oci.Descriptor, error) {
 	stored, err := p.cache.Stat(k.digest)
 	if err != nil {
 		stored = -1
@@ -233,7 +235,7 @@ func (p *Proxy) proof(ctx context.Context, pol *Policy, k blobKey) (oci.Descript
 	if err := p.refusedBlob(k); err != nil {
 		return oci.Descriptor{}, err
 	}
-	d, err := p.askStat(ctx, k.repo, k.digest)
+	d, err := ask(ctx, k.repo, k.digest)
 	if err == nil && stored >= 0 && d.Size >= 0 && d.Size != stored {
 		err = fault(k.name, "", oci.ErrMismatch) // an answer about something else proves nothing
 	}

@@ -80,7 +80,31 @@ func outdated(r repo, mediaType string, err error) error {
 		"upstream %s has %s only as a schema 1 manifest, which is not supported", r.name.Host, r.name.Path)
 }
 
-// askStat asks for a blob's size.
+// An asker asks for a blob's size.
+type asker func(ctx context.Context, r repo, d oci.Digest) (oci.Descriptor, error)
+
+// askByte asks as whoever wants the blob does, by one GET, but for its first
+// byte alone.
+func (p *Proxy) askByte(ctx context.Context, r repo, d oci.Digest) (desc oci.Descriptor, err error) {
+	parts, ok := p.up.(oci.Ranger)
+	if !ok {
+		return p.askStat(ctx, r, d)
+	}
+	request, _, cancel := detached(ctx)
+	defer cancel()
+	err = p.ask(ctx, r.lane(true), r.name, oci.CodeBlobUnknown, func() error {
+		b, err := parts.BlobRange(request, r.name, d, 0, 1)
+		if err != nil {
+			return err
+		}
+		desc = b.Descriptor
+		return b.Body.Close()
+	})
+	p.admit(r, err)
+	return desc, err
+}
+
+// askStat asks for a blob's size, by a HEAD.
 func (p *Proxy) askStat(ctx context.Context, r repo, d oci.Digest) (desc oci.Descriptor, err error) {
 	request, _, cancel := detached(ctx)
 	defer cancel()

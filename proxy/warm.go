@@ -188,7 +188,7 @@ func (p *Proxy) warmBlob(ctx context.Context, n ref.Name, d oci.Digest) (fetched
 			if p.linked(&pol, k) {
 				return fetched, nil
 			}
-			_, err := p.prove(ctx, new(oci.Outcome), &pol, k)
+			_, err := p.prove(ctx, new(oci.Outcome), &pol, k, p.askStat)
 			return fetched, err
 		}
 		if err := p.refusedBlob(k); err != nil {
