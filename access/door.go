@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -25,6 +26,10 @@ type DoorConfig struct {
 	// Certificates says that TLS asks for client certificates, and has verified
 	// those that there are: the caller is then who the certificate names.
 	Certificates bool
+	// Authorities, where there are any, are those that count: a connection may
+	// be older than the configuration, and its certificate by one that is no
+	// longer asked for.
+	Authorities []*x509.Certificate
 	// CIDR are the networks that may connect at all; none means everybody.
 	CIDR []netip.Prefix
 	// TokenKey names the file of the key of our own tokens, which [MakeTokenKey]
@@ -53,42 +58,81 @@ type Door struct {
 	tokens   *tokens   // nil where there are none
 	issuers  []*issuer
 	certs    bool
-	url      string // "" where it is not known
+	roots    map[string]bool // :: DER of an authority → true; nil: any that TLS has verified
+	url      string          // "" where it is not known
 	hosts    []string
-	failures failures
+	failures *failures
 	log      *slog.Logger
 }
 
 // NewDoor reads what cfg names. The error names the file and the line that is
 // wrong. The door has to be closed.
 func NewDoor(cfg DoorConfig) (*Door, error) {
+	return (&Door{failures: &failures{until: map[netip.Prefix]time.Time{}}}).With(cfg)
+}
+
+// With returns a door for another configuration that keeps what d has found out
+// and what is still true: passwords that were right, networks that sent wrong
+// ones, keys of issuers. Where the key of our own tokens is another one, tokens
+// by the one before go on until their end. The error is that of [NewDoor]. Of d,
+// requests that are under way may go on to make use; what both have is closed
+// with the later one, the rest by [Door.Yield].
+func (d *Door) With(cfg DoorConfig) (*Door, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{certs: cfg.Certificates, cidr: cfg.CIDR, url: cfg.ExternalURL, hosts: cfg.External, log: cfg.Log, failures: failures{until: map[netip.Prefix]time.Time{}}}
-	if cfg.Htpasswd != "" {
-		var err error
-		if d.accounts, err = openAccounts(cfg.Htpasswd, cfg.Log); err != nil {
-			return nil, err
-		}
+	next := &Door{certs: cfg.Certificates, roots: rootsOf(cfg.Authorities), cidr: cfg.CIDR, url: cfg.ExternalURL, hosts: cfg.External, log: cfg.Log, failures: d.failures}
+	if err := next.takeAccounts(d.accounts, cfg); err != nil {
+		return nil, err
 	}
 	if cfg.TokenKey != "" {
 		k, err := readKey(cfg.TokenKey)
 		if err != nil {
 			return nil, err
 		}
-		if d.tokens, err = newTokens(k); err != nil {
+		if next.tokens, err = d.tokens.with(k); err != nil {
 			return nil, err
 		}
 	}
 	for _, cfg := range cfg.Issuers {
-		i, err := newIssuer(cfg, d.log)
+		i, err := d.issuer(cfg, next.log)
 		if err != nil {
 			return nil, err
 		}
-		d.issuers = append(d.issuers, i)
+		next.issuers = append(next.issuers, i)
 	}
-	return d, nil
+	return next, nil
+}
+
+func (d *Door) takeAccounts(known *accounts, cfg DoorConfig) (err error) {
+	switch {
+	case cfg.Htpasswd == "":
+	case known != nil && known.path == cfg.Htpasswd:
+		d.accounts = known
+	default:
+		d.accounts, err = openAccounts(cfg.Htpasswd, cfg.Log)
+	}
+	return err
+}
+
+// issuer returns one that d has, or a new one.
+func (d *Door) issuer(cfg Issuer, log *slog.Logger) (*issuer, error) {
+	for _, i := range d.issuers {
+		if i.Issuer == cfg {
+			return i, nil
+		}
+	}
+	return newIssuer(cfg, log)
+}
+
+// Yield closes what next has not taken over. Requests that go on with d notice
+// at most that a token cannot be looked at.
+func (d *Door) Yield(next *Door) {
+	for _, i := range d.issuers {
+		if !slices.Contains(next.issuers, i) {
+			i.keys.close()
+		}
+	}
 }
 
 // Close ends what asks issuers for their keys. Tokens of theirs are not taken
@@ -202,6 +246,9 @@ func (d *Door) certified(state *tls.ConnectionState) (Caller, error) {
 	if !d.certs || state == nil || len(state.VerifiedChains) == 0 {
 		return Caller{}, nil
 	}
+	if !d.vouched(state.VerifiedChains) {
+		return Caller{}, wrong("the client certificate is not by an authority that counts", nil)
+	}
 	cert := state.VerifiedChains[0][0]
 	names := append([]string{cert.Subject.CommonName}, cert.DNSNames...)
 	names = append(names, cert.EmailAddresses...)
@@ -221,6 +268,22 @@ func (d *Door) certified(state *tls.ConnectionState) (Caller, error) {
 		return Caller{User: name}, nil
 	}
 	return Caller{}, wrong("the client certificate names nobody", nil)
+}
+
+// vouched reports whether one of our authorities has vouched for a certificate.
+func (d *Door) vouched(chains [][]*x509.Certificate) bool {
+	return d.roots == nil || slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return d.roots[string(c[len(c)-1].Raw)] })
+}
+
+func rootsOf(certs []*x509.Certificate) map[string]bool {
+	if len(certs) == 0 {
+		return nil
+	}
+	roots := map[string]bool{}
+	for _, c := range certs {
+		roots[string(c.Raw)] = true
+	}
+	return roots
 }
 
 // byPassword is how an account of the htpasswd file logs in.

@@ -37,6 +37,10 @@ func (s TokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &oci.Error{Kind: oci.ErrDenied, Code: oci.CodeDenied, Message: "this address may not connect"})
 		return
 	}
+	if s.Door.tokens == nil { // a reload has just taken them away
+		s.fail(w, &oci.Error{Kind: oci.ErrNotFound, Code: oci.CodeNameUnknown, Message: "there are no tokens here"})
+		return
+	}
 	c, asked, err := s.question(w, r)
 	if err == nil && c.Anonymous() && s.Policy.Nothing() {
 		err = wrong("credentials are needed", nil)
@@ -120,6 +124,8 @@ func (s TokenServer) fail(w http.ResponseWriter, err error) {
 		case e.Kind == oci.ErrUnsupported:
 			status = http.StatusMethodNotAllowed
 			w.Header().Set("Allow", "GET, POST")
+		case e.Kind == oci.ErrNotFound:
+			status = http.StatusNotFound
 		case e.Kind == oci.ErrInvalid:
 			status = http.StatusBadRequest
 		case e.Kind == oci.ErrUnavailable:

@@ -50,7 +50,7 @@ func (e *loginError) Unwrap() error { return e.err }
 // identify finds out who calls, and refuses whom nothing is allowed. That
 // comes before everything else: who may do nothing learns nothing.
 func (c *call) identify() error {
-	door := c.h.cfg.Door
+	door := c.entry.door
 	if !door.Connects(c.r.RemoteAddr) {
 		return oci.Errorf(oci.ErrDenied, oci.CodeDenied, "this address may not connect")
 	}
@@ -64,7 +64,7 @@ func (c *call) identify() error {
 		}
 		return err
 	}
-	if c.caller.Anonymous() && c.h.cfg.Access.Nothing() {
+	if c.caller.Anonymous() && c.entry.policy.Nothing() {
 		return &loginError{scope: c.scope()}
 	}
 	return nil
@@ -77,7 +77,7 @@ func (c *call) permit() error {
 	if c.at.resource == catalog {
 		return c.permitCatalog()
 	}
-	if c.h.cfg.Access.Allows(c.caller, c.target.name, want) {
+	if c.entry.policy.Allows(c.caller, c.target.name, want) {
 		return nil
 	}
 	return c.refuse(want)
@@ -88,10 +88,10 @@ func (c *call) permit() error {
 func (c *call) refuse(want access.Rights) error {
 	more := c.caller
 	more.Limits = nil
-	if !c.caller.Covers(c.target.name, want) && c.h.cfg.Access.Allows(more, c.target.name, want) {
+	if !c.caller.Covers(c.target.name, want) && c.entry.policy.Allows(more, c.target.name, want) {
 		return &loginError{scope: c.scope(), short: true}
 	}
-	if c.caller.Anonymous() && c.h.cfg.Door.Knows() {
+	if c.caller.Anonymous() && c.entry.door.Knows() {
 		return &loginError{scope: c.scope()}
 	}
 	who := "anonymous callers"
@@ -114,7 +114,7 @@ func (c *call) permitCatalog() error {
 func (c *call) lists(path string) bool {
 	who := c.caller
 	who.Limits = nil // they were looked at as a whole
-	return c.h.cfg.Access.Allows(who, ref.Name{Path: path}, access.Pull)
+	return c.entry.policy.Allows(who, ref.Name{Path: path}, access.Pull)
 }
 
 // readable reports whether the caller may read a repository that a blob is to
@@ -122,9 +122,9 @@ func (c *call) lists(path string) bool {
 // allowed to read all.
 func (c *call) readable(from ref.Name) bool {
 	if from == (ref.Name{}) {
-		return c.h.cfg.Access.AllowsEverywhere(c.caller, access.Pull)
+		return c.entry.policy.AllowsEverywhere(c.caller, access.Pull)
 	}
-	return c.h.cfg.Access.Allows(c.caller, from, access.Pull)
+	return c.entry.policy.Allows(c.caller, from, access.Pull)
 }
 
 // scope is what the request needs, as challenges and token services write it.
@@ -152,12 +152,12 @@ func Scope(name ref.Name, want access.Rights) string {
 // challenge is the WWW-Authenticate header that tells a client how to log in.
 func (c *call) challenge(err error) string {
 	e, _ := errors.AsType[*loginError](err)
-	realm := c.h.cfg.Door.Realm(c.r)
+	realm := c.entry.door.Realm(c.r)
 	if realm == "" {
 		return `Basic realm="entrepot"`
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `Bearer realm="%s",service="%s"`, realm, c.h.cfg.Door.Service())
+	fmt.Fprintf(&b, `Bearer realm="%s",service="%s"`, realm, c.entry.door.Service())
 	if e == nil {
 		return b.String()
 	}

@@ -11,7 +11,7 @@ import (
 func (h *Handler) Aside(op string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &recorder{ResponseWriter: w}
-		c := &call{h: h, w: rec, r: r, header: w.Header(), op: op, start: time.Now(), at: endpoint{resource: base}}
+		c := &call{h: h, entry: h.entry.Load(), w: rec, r: r, header: w.Header(), op: op, start: time.Now(), at: endpoint{resource: base}}
 		c.vals = c.arena[:0]
 		c.ctx = r.Context()
 		defer func() {

@@ -15,6 +15,7 @@ import (
 // A call is one request on its way. It is used by one goroutine.
 type call struct {
 	h      *Handler
+	entry  *entry
 	w      http.ResponseWriter // the server's own, never wrapped
 	r      *http.Request
 	ctx    context.Context // the request's, with out
@@ -170,7 +171,7 @@ func (c *call) content(d oci.Digest, mediaType string, immutable bool) (etag str
 // cacheControl keeps caches between us and clients from giving to one what
 // another may have.
 func (c *call) cacheControl(immutable bool) string {
-	private := c.h.cfg.Door.Knows() || c.h.cfg.Passthrough != nil && c.target.proxied && c.h.cfg.Passthrough(c.target.name.Host)
+	private := c.entry.door.Knows() || c.h.cfg.Passthrough != nil && c.target.proxied && c.h.cfg.Passthrough(c.target.name.Host)
 	switch {
 	case immutable && private:
 		return "private, max-age=31536000, immutable"

@@ -23,7 +23,7 @@ func (c *call) visitor() (*http.Request, error) {
 		return c.r, nil // what is wrong with the name is told in its turn
 	}
 	scheme, token, _ := strings.Cut(given[0], " ")
-	if strings.EqualFold(scheme, "Bearer") && (c.h.cfg.Door.Realm(c.r) != "" || c.h.cfg.Door.Issued(strings.TrimSpace(token))) {
+	if strings.EqualFold(scheme, "Bearer") && (c.entry.door.Realm(c.r) != "" || c.entry.door.Issued(strings.TrimSpace(token))) {
 		return c.r, nil // a token of ours, or for us
 	}
 	if len(given) > 1 || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Basic") {

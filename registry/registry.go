@@ -51,7 +51,8 @@ type Config struct {
 	Archived oci.Reader
 	// Access says what callers may do.
 	Access access.Policy
-	// Door finds out who calls; nil takes everybody for anonymous.
+	// Door finds out who calls; nil takes everybody for anonymous. Both can be
+	// changed later, by [Handler.SetAccess].
 	Door *access.Door
 	// Passthrough reports whether callers log in to an upstream themselves: an
 	// Authorization for one of its names is then for the upstream alone, and
@@ -89,6 +90,20 @@ type Handler struct {
 	log    *slog.Logger
 	idBase string // of request IDs, random per process
 	idNext atomic.Uint64
+	entry  atomic.Pointer[entry]
+}
+
+// An entry is who may do what. A request holds to one from its beginning to
+// its end.
+type entry struct {
+	policy access.Policy
+	door   *access.Door
+}
+
+// SetAccess changes what callers may do and who finds out who they are, for
+// requests from now on; those that are under way end by what they began with.
+func (h *Handler) SetAccess(policy access.Policy, door *access.Door) {
+	h.entry.Store(&entry{policy, door})
 }
 
 // New returns a Handler. It is an error where the routes contradict each
@@ -109,14 +124,16 @@ func New(cfg Config) (*Handler, error) {
 	}
 	var id [4]byte
 	rand.Read(id[:]) // never fails
-	return &Handler{cfg: cfg, table: t, log: cfg.Log, idBase: hex.EncodeToString(id[:]) + "-"}, nil
+	h := &Handler{cfg: cfg, table: t, log: cfg.Log, idBase: hex.EncodeToString(id[:]) + "-"}
+	h.SetAccess(cfg.Access, cfg.Door)
+	return h, nil
 }
 
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler, which
 // net/http expects, where a body breaks after its header was sent: the client
 // must not take what it got for all.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{h: h, w: w, r: r, header: w.Header(), at: parsePath(r.URL.Path), query: query(r.URL.RawQuery), start: time.Now()}
+	c := &call{h: h, entry: h.entry.Load(), w: w, r: r, header: w.Header(), at: parsePath(r.URL.Path), query: query(r.URL.RawQuery), start: time.Now()}
 	c.vals = c.arena[:0]
 	c.ctx = oci.WithOutcome(r.Context(), &c.out)
 	defer c.done()
@@ -206,7 +223,7 @@ func (c *call) allow() error {
 // method.
 func (c *call) mayDiscard() bool {
 	_, ok := c.h.cfg.Proxied.(oci.Deleter)
-	return ok && !c.caller.Anonymous() && c.h.cfg.Access.Allows(c.caller, c.target.name, access.Delete)
+	return ok && !c.caller.Anonymous() && c.entry.policy.Allows(c.caller, c.target.name, access.Delete)
 }
 
 // An action is what a method does to a resource.
@@ -287,7 +304,7 @@ func readOf(res resource) (action, bool) {
 func (c *call) ping() error {
 	c.set("Docker-Distribution-Api-Version", "registry/2.0")
 	c.set("Content-Type", "application/json")
-	if c.caller.Anonymous() && c.h.cfg.Door.Knows() && !c.h.cfg.Access.AllowsEverywhere(c.caller, access.All) {
+	if c.caller.Anonymous() && c.entry.door.Knows() && !c.entry.policy.AllowsEverywhere(c.caller, access.All) {
 		// Credentials might help later (RFC 9110, 11.6.1); podman, which asks
 		// nowhere else, sends them from here on.
 		c.set("Www-Authenticate", c.challenge(nil))

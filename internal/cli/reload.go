@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 )
 
 // A reloader reads the configuration again.
@@ -31,8 +32,8 @@ func (s *server) followSignals(ctx context.Context, r reloader) {
 	}
 }
 
-// reload reads the configuration again and follows its mirror rules from now
-// on. Where anything in it is wrong, all stays as it is.
+// reload reads the configuration again and follows it from now on, as far as it
+// can. Where anything in it is wrong, all stays as it is.
 func (s *server) reload(load func() (config, error)) {
 	cfg, err := load()
 	if err == nil {
@@ -51,25 +52,41 @@ func (s *server) reload(load func() (config, error)) {
 	}
 }
 
-// follow takes the mirror rules of another configuration. They have to agree
-// with the upstreams that are served, which stay.
+// follow takes the mirror rules of another configuration, and who may do what.
+// The rules have to agree with the upstreams that are served, which stay.
 func (s *server) follow(cfg config) error {
 	for _, x := range cfg.steering.contradictions(s.cfg.upstreams) {
 		return fmt.Errorf("%s of the upstream %s: %s", x.key, s.cfg.upstreams[x.upstream].name, x.text)
 	}
+	door, err := s.openDoor(cfg, s.lodge.door())
+	if err != nil {
+		return err
+	}
+	clients, err := authorities(cfg.clientCA)
+	if err != nil {
+		return err
+	}
 	if err := s.pull.steer(cfg.steering); err != nil {
 		return err
 	}
+	if s.cert != nil {
+		s.clients.ask(s.cert, clients)
+	}
+	s.lodge.change(cfg.policy, door)
 	cfg.steering.warn(s.log)
 	s.log.Info("mirror rules reloaded", "files", len(cfg.written.Rules), "rules", len(cfg.steering.config.Rules))
+	s.log.Info("access reloaded", "rules", len(cfg.policy.Rules))
 	warnRestart(s.log, s.cfg.written, cfg.written)
 	return nil
 }
 
+// reloadable are the keys that a reload follows.
+var reloadable = []string{"rules", "access", "auth.anonymous", "auth.htpasswd", "auth.cidr", "auth.token_key", "auth.oidc", "server.client_ca"}
+
 // warnRestart names the keys that have changed and are read at the start only.
 func warnRestart(log *slog.Logger, old, now file) {
 	for _, key := range changedKeys("", reflect.ValueOf(old), reflect.ValueOf(now)) {
-		if key != "rules" {
+		if !slices.Contains(reloadable, key) {
 			log.Warn("a change needs a restart", "key", key)
 		}
 	}

@@ -39,9 +39,10 @@ $ENTREPOT_CONFIG, the working directory, the user's configuration directory, or
 On SIGINT and SIGTERM /readyz fails; where somebody watches it, requests are still
 taken for server.drain_delay (5s). Then it stops accepting, lets requests and
 downloads finish for what is left of server.drain (30s), and exits with 0. A second
-signal ends it at once. On SIGHUP it reads the configuration again and follows its mirror rules
-from then on, without a failed request; where something is wrong it says so and
-goes on as before. Everything else that has changed needs a restart.
+signal ends it at once. On SIGHUP it reads the configuration again and follows its mirror rules,
+and who may do what, from then on, without a failed request; where something is
+wrong it says so and goes on as before. Everything else that has changed needs a
+restart.
 
 Exit codes: 0 it was stopped, 1 it could not go on, 2 the command line or the
 configuration is wrong.`,

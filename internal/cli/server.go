@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/entrepot/entrepot/access"
 	"github.com/entrepot/entrepot/internal/edge"
 	"github.com/entrepot/entrepot/internal/web"
 	"github.com/entrepot/entrepot/registry"
@@ -34,7 +33,8 @@ type server struct {
 	admin    *http.Server
 	cert     *edge.Certificate // nil for plain HTTP
 	ledger   *ledger           // of accounts' files
-	door     *access.Door
+	lodge    lodge
+	clients  clientTLS
 	gate     *edge.Gate
 	draining atomic.Bool
 	probes   atomic.Int64 // how often somebody has asked whether we are ready
@@ -109,11 +109,10 @@ func (s *server) bounded(h http.Handler) *http.Server {
 func (s *server) assemble() (http.Handler, error) {
 	instance := rand.Text() // so that a request of ours that comes back to us is refused
 	o := observer{s.metrics, newAllowance(time.Now, budgets(s.cfg.upstreams)), s.access}
-	door, err := s.openDoor()
+	door, err := s.openDoor(s.cfg, nil)
 	if err != nil {
 		return nil, err
 	}
-	s.door = door
 	if s.pull, err = newPull(s.cfg, s.store.Cache(), o, instance, s.log); err != nil {
 		return nil, err
 	}
@@ -130,10 +129,11 @@ func (s *server) assemble() (http.Handler, error) {
 		Log:         s.requestLog(),
 		Observe:     o.registry,
 	})
-	if err != nil || !door.Knows() {
-		return h, err
+	if err != nil {
+		return nil, err
 	}
-	return withTokens(h, h.Aside("token", access.TokenServer{Door: door, Policy: s.cfg.policy, Resolve: h.Repository})), nil
+	s.lodge.open(h, s.cfg.policy, door)
+	return &s.lodge, nil
 }
 
 func (s *server) routes() registry.Routes {

@@ -71,7 +71,7 @@ func (s *server) shutdown(signalled bool) error {
 		s.log.Warn("downloads were cut; they go on after the next start", "err", err)
 	}
 	s.background.Wait()
-	s.door.Close()
+	s.lodge.door().Close()
 	s.admin.Close()
 	return errors.Join(s.store.Close(), s.archives.close())
 }

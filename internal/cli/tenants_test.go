@@ -23,9 +23,9 @@ type guess struct {
 	body         string
 }
 
-// A told is all that an answer tells, but for what differs between any two
+// A reply is all that an answer tells, but for what differs between any two
 // requests, with the digest written as D.
-type told struct {
+type reply struct {
 	Status int
 	Header http.Header
 	Body   string
@@ -35,7 +35,7 @@ type told struct {
 var sessionID = regexp.MustCompile(`uploads/[^/?]+`)
 
 // guesses asks as bob with a digest in the place of D.
-func (r *running) guesses(g guess, digest string) told {
+func (r *running) guesses(g guess, digest string) reply {
 	r.t.Helper()
 	fill := strings.NewReplacer("{D}", digest, "{hex}", strings.TrimPrefix(digest, "sha256:")).Replace
 	req, err := http.NewRequest(g.method, r.url+fill(g.path), strings.NewReader(fill(g.body)))
@@ -56,7 +56,7 @@ func (r *running) guesses(g guess, digest string) told {
 	blank := func(s string) string {
 		return sessionID.ReplaceAllString(strings.NewReplacer(digest, "D", strings.TrimPrefix(digest, "sha256:"), "hex").Replace(s), "uploads/ID")
 	}
-	t := told{resp.StatusCode, resp.Header, blank(string(body))}
+	t := reply{resp.StatusCode, resp.Header, blank(string(body))}
 	for _, name := range []string{"Date", "X-Request-Id", "Docker-Upload-Uuid"} {
 		if t.Header.Get(name) != "" {
 			t.Header.Set(name, "one")
@@ -119,7 +119,7 @@ func writes(theirs ...string) []guess {
 func (r *running) same(g guess, here, nowhere oci.Digest, upstream *regtest.Registry) {
 	r.t.Helper()
 	for _, time := range []string{"first", "second"} {
-		ask := func(d oci.Digest) (told, int) {
+		ask := func(d oci.Digest) (reply, int) {
 			if upstream == nil {
 				return r.guesses(g, string(d)), 0
 			}
@@ -313,7 +313,7 @@ func testTenantsPassthrough(t *testing.T) {
 	reg, h, digests := privateUpstream(t, map[string]string{"alice": "team-a/", "bob": "team-b/"})
 	r := start(t, fmt.Sprintf("[auth]\nanonymous = 'pull'\n[[upstream]]\nname = 'house.example'\nurl = %q\nallow_private = true\nauth = 'passthrough'\n", h.url))
 	r.warm(digests)
-	for _, repo := range []string{"team-b/app", "team-b/none", "team-a/app"} { // that he may not is remembered, and told
+	for _, repo := range []string{"team-b/app", "team-b/none", "team-a/app"} { // that he may not is remembered, and reply
 		r.guesses(guess{method: "GET", path: "/v2/house.example/" + repo + "/blobs/{D}"}, string(absent(99)))
 	}
 	for i, d := range digests {
