@@ -313,7 +313,7 @@ func testTenantsPassthrough(t *testing.T) {
 	reg, h, digests := privateUpstream(t, map[string]string{"alice": "team-a/", "bob": "team-b/"})
 	r := start(t, fmt.Sprintf("[auth]\nanonymous = 'pull'\n[[upstream]]\nname = 'house.example'\nurl = %q\nallow_private = true\nauth = 'passthrough'\n", h.url))
 	r.warm(digests)
-	for _, repo := range []string{"team-b/app", "team-b/none", "team-a/app"} { // that he may not is remembered, and reply
+	for _, repo := range []string{"team-b/app", "team-b/none", "team-a/app"} { // that he may not is remembered, and told
 		r.guesses(guess{method: "GET", path: "/v2/house.example/" + repo + "/blobs/{D}"}, string(absent(99)))
 	}
 	for i, d := range digests {
