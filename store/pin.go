@@ -71,23 +71,35 @@ func (p pin) covers(all []pinned) bool {
 	return true
 }
 
-// pin returns a pin of the manifest in the repository.
+// pin returns a pin of the manifest in the repository. One that is listed and then
+// gone may have been replaced meanwhile, by a collector or by another push: the
+// newer one was written first, so it is looked for again.
 func (v *Vault) pin(ctx context.Context, n ref.Name, d oci.Digest) (pin, error) {
+	for {
+		p, again, err := v.findPin(ctx, n, d)
+		if !again {
+			return p, err
+		}
+	}
+}
+
+// findPin is one look of pin; again says that all that it has listed are gone.
+func (v *Vault) findPin(ctx context.Context, n ref.Name, d oci.Digest) (_ pin, again bool, _ error) {
 	id := digestID{name: n, d: d}
 	if p, ok := v.pins.get(id); ok {
-		return p, nil
+		return p, false, nil
 	}
 	epoch := v.pins.now()
 	keys, err := v.pinKeys(ctx, n, d)
 	if err != nil {
-		return pin{}, err
+		return pin{}, false, err
 	}
 	var damaged error
 	for _, k := range keys {
 		p, err := v.readPin(ctx, k)
 		if err == nil && p.inc(d) != "" {
 			v.pins.add(id.clone(), p, epoch)
-			return p, nil
+			return p, false, nil
 		}
 		if !errors.Is(err, oci.ErrNotFound) {
 			v.store.log.Error("a pin is damaged", "key", string(k), "err", err)
@@ -95,9 +107,9 @@ func (v *Vault) pin(ctx context.Context, n ref.Name, d oci.Digest) (pin, error) 
 		}
 	}
 	if damaged != nil {
-		return pin{}, damaged
+		return pin{}, false, damaged
 	}
-	return pin{}, errMiss
+	return pin{}, len(keys) > 0 && ctx.Err() == nil, errMiss
 }
 
 func (v *Vault) pinKeys(ctx context.Context, n ref.Name, d oci.Digest) ([]Key, error) {
