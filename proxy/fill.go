@@ -58,6 +58,7 @@ type fill struct {
 	key    blobKey    // its repository asks the upstream; the answer proves that one's right alone
 	login  oci.Secret // of the caller whose request began it, with the upstream; empty where logins are not his
 	cause  *oci.Cause // the request that began it; nil for none
+	via    string     // through whom that came
 	public bool       // the scope is anonymous: the answer proves everybody's right
 	ahead  bool       // a prefetch started it
 	most   int        // connections that may fetch it at once
@@ -113,7 +114,7 @@ func (p *Proxy) startFill(pol *Policy, k blobKey, ahead bool) (f *fill, joined b
 		return f, true, nil
 	}
 	k = k.clone()
-	f = &fill{p: p, key: k, login: pol.login, cause: pol.cause, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
+	f = &fill{p: p, key: k, login: pol.login, cause: pol.cause, via: pol.via, public: pol.Anonymous, ahead: ahead, claim: p.claimed(k), size: -1,
 		most:   orDefault(pol.FillParallelism, defaultParallelism),
 		opened: make(chan struct{})}
 	if !p.spawn(f.run) {

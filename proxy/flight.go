@@ -35,7 +35,7 @@ type flight[V any] struct {
 // is through is the key free for another flight. So whoever finds no flight
 // finds what after has stored, as long as run looks for it again before it asks
 // the upstream. Of ctx a flight keeps the caller's login and what requests to the
-// upstream tell of the caller's, and nothing else:
+// upstream tell of the caller's (its id, and through whom it came), and nothing else:
 //
 //	A: looks into the store: nothing     B: looks into the store: nothing
 //	A: flies, stores, leaves
@@ -47,7 +47,7 @@ func (g *group[K, V]) join(ctx context.Context, p *Proxy, k K, run func(context.
 		return f, f.how(), nil
 	}
 	asking := oci.WithLogin(p.asking, oci.LoginOf(ctx)) // of all who share a key, or of one who may as much
-	asking = oci.WithCause(asking, oci.CauseOf(ctx))
+	asking = oci.WithVia(oci.WithCause(asking, oci.CauseOf(ctx)), oci.Via(ctx))
 	f = &flight[V]{start: p.cfg.now(), done: make(chan struct{})}
 	started := p.spawn(func() {
 		f.value, f.err = run(asking)

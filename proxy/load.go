@@ -204,7 +204,7 @@ func (t *try) ask(ctx context.Context, end int64) error {
 func (f *fill) open(ctx, life context.Context, off, end int64) (b oci.Blob, err error) {
 	p, k := f.p, f.key
 	err = p.ask(life, k.lane(true), k.name, oci.CodeBlobUnknown, func() (err error) {
-		ctx := oci.WithCause(oci.WithLogin(oci.WithOutcome(ctx, new(oci.Outcome)), f.login), f.cause)
+		ctx := oci.WithVia(oci.WithCause(oci.WithLogin(oci.WithOutcome(ctx, new(oci.Outcome)), f.login), f.cause), f.via)
 		if parts, ok := p.up.(oci.Ranger); ok && end >= 0 {
 			b, err = parts.BlobRange(ctx, k.name, k.digest, off, end)
 		} else {

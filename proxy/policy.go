@@ -54,6 +54,7 @@ type Policy struct {
 
 	login oci.Secret // of the caller; with Passthrough
 	cause *oci.Cause // of the request; nil for none
+	via   string     // through whom the request came; "" for a client's own
 }
 
 // A TagTTL is how long some tags are answered without asking the upstream.

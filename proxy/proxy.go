@@ -250,7 +250,7 @@ func (p *Proxy) policy(ctx context.Context, n ref.Name) (Policy, repo) {
 		pol.Scope = n.Host
 	}
 	in := repo{scope: pol.Scope, name: n}
-	pol.cause = oci.CauseOf(ctx)
+	pol.cause, pol.via = oci.CauseOf(ctx), oci.Via(ctx)
 	if pol.Passthrough {
 		pol.login = oci.LoginOf(ctx)
 		in.who = p.entries.who(pol.login)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,9 +89,9 @@ func TestFault21Uploads(t *testing.T) {
 	const years = 10 * 365 * 24 * time.Hour
 	for _, jump := range []time.Duration{years, -years} {
 		synctest.Test(t, func(t *testing.T) {
-			off := time.Duration(0)
+			var off atomic.Int64
 			dir := t.TempDir()
-			s := open(t, dir, Config{Now: func() time.Time { return time.Now().Add(off) }})
+			s := open(t, dir, Config{Now: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }})
 			u, err := s.Vault().NewUpload(t.Context(), app, "")
 			if err != nil {
 				t.Fatal(err)
@@ -102,7 +103,7 @@ func TestFault21Uploads(t *testing.T) {
 			if err := os.Chtimes(filepath.Join(dir, "up", u.ID(), "data"), now, now); err != nil {
 				t.Fatal(err)
 			}
-			off = jump
+			off.Store(int64(jump))
 			time.Sleep(3 * time.Hour)
 			synctest.Wait()
 			again, err := s.Vault().Upload(t.Context(), app, u.ID())

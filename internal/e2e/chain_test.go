@@ -76,9 +76,15 @@ func TestChainWrongBytes(t *testing.T) {
 	}
 }
 
-// TestChainInACircle: a mirror that leads back to itself refuses the second
-// round, so that a request ends (A11).
+// TestChainInACircle: mirrors that lead back to themselves, at once or through
+// another one, refuse the second round, so that a request ends (A11).
 func TestChainInACircle(t *testing.T) {
+	for _, mirrors := range []int{1, 2} {
+		t.Run(fmt.Sprint(mirrors), func(t *testing.T) { inACircle(t, mirrors) })
+	}
+}
+
+func inACircle(t *testing.T, mirrors int) {
 	var rounds atomic.Int64
 	var back *httputil.ReverseProxy
 	circle := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +92,10 @@ func TestChainInACircle(t *testing.T) {
 		back.ServeHTTP(w, r)
 	}))
 	defer circle.Close()
-	e := serve(t, serving{upstreams: []upstream{{name: "docker.io", url: circle.URL, more: isDefault}}})
+	e := &entrepot{url: circle.URL}
+	for range mirrors {
+		e = serve(t, serving{upstreams: []upstream{{name: "docker.io", url: e.url, more: isDefault}}})
+	}
 	to, err := url.Parse(e.url)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +107,7 @@ func TestChainInACircle(t *testing.T) {
 		if a.StatusCode < 500 {
 			t.Errorf("%s: status %d, want that of an upstream that cannot serve", path, a.StatusCode)
 		}
-		if n := rounds.Swap(0); n < 1 || n > 10 {
+		if n := rounds.Swap(0); i == 0 && n < 1 || n > 10 { // later the place may be known to be unwell
 			t.Errorf("request %d went around %d times", i, n)
 		}
 	}

@@ -73,7 +73,7 @@ func Mount(below, dir string) (*FS, error) {
 		return nil, err
 	}
 	data := &fs.LoopbackRoot{Path: below, Dev: st.Dev}
-	//lint:ignore SA1019 NodeWrapChilder is not asked about what Create makes
+	//lint:ignore SA1019 NodeWrapChilder would wrap what NewNode makes directly
 	data.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
 		return &node{LoopbackNode: fs.LoopbackNode{RootData: data}, f: f}
 	}
