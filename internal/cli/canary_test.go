@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -15,20 +16,20 @@ import (
 func TestCanaryThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
-		started := 0
-		c := &canary{limit: canaryLimit, check: func() error { started++; <-free; return nil }}
+		var started atomic.Int64
+		c := &canary{limit: canaryLimit, check: func() error { started.Add(1); <-free; return nil }}
 		for range 3 {
 			if err := c.ask(); !errors.Is(err, errStuck) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if started != 1 {
-			t.Errorf("%d checks hang", started)
+		if n := started.Load(); n != 1 {
+			t.Errorf("%d checks hang", n)
 		}
 		close(free)
 		synctest.Wait()
-		if err := c.ask(); err != nil || started != 2 {
-			t.Errorf("afterwards: got %v after %d checks", err, started)
+		if err := c.ask(); err != nil || started.Load() != 2 {
+			t.Errorf("afterwards: got %v after %d checks", err, started.Load())
 		}
 	})
 }

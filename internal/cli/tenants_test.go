@@ -129,6 +129,12 @@ func (r *running) same(g guess, here, nowhere oci.Digest, upstream *regtest.Regi
 		}
 		a, costA := ask(here)
 		b, costB := ask(nowhere)
+		// For a moment the answer before is still being noted down, and X-Cache says
+		// so, for either digest. What it says when that is over has to be the same.
+		for again := 0; again < 20 && time == "second" && !cmp.Equal(a, b); again++ {
+			a, costA = ask(here)
+			b, costB = ask(nowhere)
+		}
 		if diff := cmp.Diff(b, a); diff != "" || costA != costB {
 			r.t.Errorf("%s %s %v, the %s time, tells that it is here; %d and %d requests to the upstream (-nowhere +here):\n%s", g.method, g.path, g.header, time, costA, costB, diff)
 		}
