@@ -68,7 +68,7 @@ func (c *collector) needed(i incarnation) bool {
 // parseIncarnation reads a key below v/b/ or v/c/.
 func parseIncarnation(key string) (incarnation, bool) {
 	parts := strings.Split(key, "/")
-	if len(parts) != 5 {
+	if len(parts) != 5 || parts[1] != "b" && parts[1] != "c" {
 		return incarnation{}, false
 	}
 	hex, i, _ := strings.Cut(parts[4], ".")
