@@ -53,7 +53,8 @@ func openRanges(t *testing.T) {
 	stall.Release()
 	first.Wait()
 	s.untilHit(t, d, b)
-	if n := s.up.BlobBytes(d); n > size+size/50 {
+	// What was on its way in a connection that is given up is sent again.
+	if n := s.up.BlobBytes(d); n > size+4<<20 {
 		t.Errorf("the upstream sent %d bytes of a blob of %d", n, size)
 	}
 }
