@@ -23,7 +23,7 @@ var roomRows = []row{
 // openRanges asks as containerd does from 2.1 on: "bytes=0-", and then open
 // ranges further on, each closed after its chunk. The upstream stops in the
 // middle of the first answer, so that nothing but connections of their own can
-// bring what lies far ahead. It still sends each byte once at most.
+// bring what lies far ahead. It still sends about one copy.
 func openRanges(t *testing.T) {
 	const size, chunks = 96 << 20, 4
 	s := newStack(t, "fill_parallelism = 3", "")
@@ -53,8 +53,10 @@ func openRanges(t *testing.T) {
 	stall.Release()
 	first.Wait()
 	s.untilHit(t, d, b)
-	// What was on its way in a connection that is given up is sent again.
-	if n := s.up.BlobBytes(d); n > size+4<<20 {
+	// The upstream counts what it has put into sockets: of connections that are
+	// given up, some MiB never come here. Four answers to their end would be 2.5
+	// copies. (proxy.TestRangesCostOneCopy has no sockets, and holds the exact sum.)
+	if n := s.up.BlobBytes(d); n > size+size/4 {
 		t.Errorf("the upstream sent %d bytes of a blob of %d", n, size)
 	}
 }
